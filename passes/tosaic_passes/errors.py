@@ -1,0 +1,39 @@
+"""What the passes raise when a model cannot be held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TosaicError(Exception):
+    """The model, the input or a check is refused: the tools print the message and exit with 1.
+
+    The text is one clear sentence that a user can act on; `remedy` says how.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message if not remedy else f"{message}; {remedy}")
+
+
+@dataclass(frozen=True)
+class UnsupportedNode:
+    """One node that cannot be lowered, with its reason and the remedy (may be empty)."""
+
+    node: str
+    op: str
+    reason: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f" ({self.remedy})" if self.remedy else ""
+        return f"{self.op} node '{self.node}': {self.reason}{remedy}"
+
+
+class UnsupportedNodesError(TosaicError):
+    """Every node of a model that cannot be lowered, all of them at once."""
+
+    def __init__(self, nodes: list[UnsupportedNode]) -> None:
+        self.nodes = nodes
+        lines = "\n".join(f"  {node}" for node in nodes)
+        plural = "node" if len(nodes) == 1 else "nodes"
+        super().__init__(f"{len(nodes)} {plural} cannot be lowered to TOSA:\n{lines}")

@@ -1,0 +1,21 @@
+"""What flows between the stages: an MLIR module together with the arrays its constants stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from tosaic_passes.weights import WeightTable
+
+
+@dataclass
+class Program:
+    """A module and its weight table. Passes change both in place; one `ir.Context` lives as long as the program."""
+
+    module: ir.Module
+    weights: WeightTable
+
+    @property
+    def context(self) -> ir.Context:
+        return self.module.context

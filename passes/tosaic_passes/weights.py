@@ -1,0 +1,170 @@
+"""Constants of a program: MLIR attributes on one side, numpy arrays on the other.
+
+The MLIR bindings cannot read a `dense_resource` back, so every module travels with the table that
+maps its resource names to arrays. Arrays are not copied: the table may hold memory-mapped files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+
+import ml_dtypes
+import numpy as np
+from torch_mlir import ir
+
+INLINE_BYTES = 64
+"""Up to this size a constant is written into the IR text, where a reader can see its values."""
+
+_FLOATS = {
+    "f16": np.float16,
+    "f32": np.float32,
+    "f64": np.float64,
+    "bf16": ml_dtypes.bfloat16,
+    "f8E4M3FN": ml_dtypes.float8_e4m3fn,
+    "f8E5M2": ml_dtypes.float8_e5m2,
+    "f8E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+    "f8E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+}
+_DTYPES: dict[str, np.dtype] = {
+    "i1": np.dtype(np.bool_),
+    "i4": np.dtype(ml_dtypes.int4),
+    "i48": np.dtype(np.int64),
+    "index": np.dtype(np.int64),
+    **{name: np.dtype(kind) for name, kind in _FLOATS.items()},
+    **{f"{sign}i{bits}": np.dtype(f"int{bits}") for sign in ("", "s") for bits in (8, 16, 32, 64)},
+    **{f"ui{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+}
+_ELEMENT_NAMES = {
+    **{dtype: name for name, dtype in _DTYPES.items() if not name.startswith(("si", "i48", "index"))},
+    np.dtype(ml_dtypes.uint4): "ui4",
+    np.dtype(np.complex64): "complex<f32>",
+    np.dtype(np.complex128): "complex<f64>",
+}
+_RESOURCE = re.compile(r'^dense_resource<("(?:[^"\\]|\\.)*"|[^>]*)>')
+
+
+def numpy_dtype(element_type: ir.Type) -> np.dtype:
+    """The numpy dtype that holds one element of an MLIR type (i48 sits in int64)."""
+    return _DTYPES[str(element_type)]
+
+
+def element_type(dtype: np.dtype) -> ir.Type:
+    """The MLIR type of one element; signed integers are signless, unsigned ones keep their sign (`ui8`)."""
+    return ir.Type.parse(_ELEMENT_NAMES[np.dtype(dtype)])
+
+
+def resource_name(attribute: ir.Attribute) -> str | None:
+    """The key of a `dense_resource` attribute, None for any other attribute."""
+    match = _RESOURCE.match(str(attribute)[:4096])
+    return match[1].strip('"') if match else None
+
+
+class WeightTable(Mapping[str, np.ndarray]):
+    """Resource name -> array, each content stored once."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+        self._by_content: dict[tuple, ir.Attribute] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def attribute(self, array: np.ndarray, hint: str = "weight", type: ir.Type | None = None) -> ir.Attribute:
+        """An elements attribute with these values, for `tosa.const` or `onnx.Constant`.
+
+        `type` is the element type where it differs from the array's own (signless for an unsigned
+        array of the same width, say). Small arrays and splats become `dense<...>`, all others a
+        resource named after `hint`; the same content gives the same attribute.
+        Must be called with an MLIR context and location entered.
+        """
+        array = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        element = type or element_type(array.dtype)
+        if numpy_dtype_size(element) != array.dtype.itemsize:
+            raise ValueError(f"{array.dtype} does not fit element type {element}")
+        tensor = ir.RankedTensorType.get(array.shape, element)
+        if array.nbytes <= INLINE_BYTES or _is_splat(array):
+            return _inline(array, tensor)
+        key = (str(tensor), hashlib.sha256(array.reshape(-1).view(np.uint8)).digest())
+        if key not in self._by_content:
+            self._by_content[key] = self._resource(array, hint, tensor)
+        return self._by_content[key]
+
+    def array(self, attribute: ir.Attribute) -> np.ndarray:
+        """The values of an elements attribute, inline or resource; not to be written to."""
+        name = resource_name(attribute)
+        if name is not None:
+            return self._arrays[name]
+        return _read_inline(attribute)
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Bind the array of a resource that the module names already."""
+        self._arrays[name] = array
+
+    def _resource(self, array: np.ndarray, hint: str, tensor: ir.Type) -> ir.Attribute:
+        raw = array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+        attribute = ir.DenseResourceElementsAttr.get_from_buffer(raw, hint, tensor)
+        name = resource_name(attribute)
+        assert name is not None
+        self._arrays[name] = array
+        return attribute
+
+
+def numpy_dtype_size(element: ir.Type) -> int:
+    """Bytes of one element as numpy and `dense_resource` store it (i1 and i4 take a byte)."""
+    return np.dtype(_DTYPES.get(str(element), np.dtype(np.uint8))).itemsize
+
+
+def _is_splat(array: np.ndarray) -> bool:
+    if array.size == 0:
+        return False
+    raw = array.reshape(-1)
+    raw = raw if array.dtype.isbuiltin == 1 else raw.view(f"u{array.dtype.itemsize}")
+    raw = raw.view(f"u{raw.dtype.itemsize}") if raw.dtype.kind == "f" else raw  # -0.0 and NaN by their bits
+    return bool(raw[0] == raw[-1]) and bool((raw == raw[0]).all())
+
+
+def _inline(array: np.ndarray, tensor: ir.RankedTensorType) -> ir.Attribute:
+    flat = array.reshape(-1)[:1] if _is_splat(array) else array.reshape(-1)
+    if flat.size == 0:
+        return ir.Attribute.parse(f"dense<> : {tensor}")
+    if flat.dtype == np.bool_:
+        words = ["true" if value else "false" for value in flat]
+        text = words[0] if len(words) == 1 else str(array.tolist()).lower()
+        return ir.Attribute.parse(f"dense<{text}> : {tensor}")
+    return ir.Attribute.parse(f'dense<"0x{flat.tobytes().hex()}"> : {tensor}')
+
+
+def _read_inline(attribute: ir.Attribute) -> np.ndarray:
+    tensor = ir.RankedTensorType(attribute.type)
+    dtype = numpy_dtype(tensor.element_type)
+    dense = ir.DenseElementsAttr(attribute)
+    if dense.is_splat:
+        return np.broadcast_to(_scalar(dense.get_splat_value(), dtype), tensor.shape)
+    if 0 in tensor.shape:
+        return np.empty(tensor.shape, dtype)
+    if dtype.isbuiltin == 1:
+        return np.array(dense).astype(dtype, copy=False).reshape(tensor.shape)
+    return _read_text(str(attribute), dtype).reshape(tensor.shape)
+
+
+def _read_text(text: str, dtype: np.dtype) -> np.ndarray:
+    """Values of a printed `dense<[...]>` whose dtype the bindings do not hand out; hex words are bit patterns."""
+    words = re.findall(r"0x[0-9A-Fa-f]+|-?[0-9.]+(?:e[-+][0-9]+)?", text[: text.rindex(" : ")])
+    bits = np.dtype(f"u{dtype.itemsize}")
+    values = [
+        np.array(int(w, 16), bits).view(dtype) if w[:2] == "0x" else np.array(float(w)).astype(dtype)
+        for w in words
+    ]
+    return np.array(values, dtype)
+
+
+def _scalar(value: ir.Attribute, dtype: np.dtype) -> np.ndarray:
+    return np.array(value.value, dtype)
