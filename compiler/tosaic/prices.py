@@ -1,0 +1,69 @@
+"""The network's price list: what each WebAssembly operator, system call and touched page costs, and the limits.
+
+The figures are data (`third_party/ic/price_list.json`, with their sources); no other module knows a price.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+PAGE_BYTES = 65536
+"""A WebAssembly page: the grain at which the network charges for touched memory."""
+
+
+def _default_path() -> Path:
+    packaged = Path(__file__).parent / "third_party" / "ic" / "price_list.json"
+    return (
+        packaged
+        if packaged.exists()
+        else Path(__file__).parents[2] / "third_party" / "ic" / "price_list.json"
+    )
+
+
+@dataclass(frozen=True)
+class PriceList:
+    """Prices in instructions (the network's weighted unit)."""
+
+    document: Mapping
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> PriceList:
+        """The price list in a JSON file, by default the one that ships with tosaic."""
+        return cls(json.loads(Path(path or _default_path()).read_text()))
+
+    @cached_property
+    def operators(self) -> Mapping[str, int]:
+        """Operator name -> static price; bulk operations also cost 1 per byte or element."""
+        return self.document["opcodes"]
+
+    @cached_property
+    def function_entry(self) -> int:
+        return self.document["rules"]["function_entry"]
+
+    @cached_property
+    def page_access(self) -> int:
+        """First access of a 64 KiB page in a message."""
+        return self.document["page_touch"]["per_64KiB_first_read"]
+
+    @cached_property
+    def page_write(self) -> int:
+        """First write of a page in a message, on top of its access."""
+        return self.document["page_touch"]["per_64KiB_first_write_after_read"]
+
+    @cached_property
+    def compile_per_operator(self) -> int:
+        """Charged at install for every operator of the module."""
+        return self.document["module"]["compile_cost_per_wasm_instruction"]
+
+    @cached_property
+    def limits(self) -> Mapping[str, int]:
+        return self.document["limits"]
+
+    def system_call(self, name: str, size: int = 0) -> int:
+        """Price of a call of `ic0.<name>` that moves `size` bytes, without the WebAssembly `call` itself."""
+        price = self.document["system_api"][name]
+        return price["fixed"] + price.get("per_byte", 0) * size

@@ -1,0 +1,142 @@
+"""A WebAssembly module: sections in their binary form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tosaic.wasm.function import VALUE_TYPES, Function, Import
+from tosaic.wasm.opcodes import OPERATORS, leb128_signed, leb128_unsigned
+
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _EXPORT, _ELEMENT, _CODE, _DATA, _DATA_COUNT = (
+    0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12,
+)  # fmt: skip
+_FUNCREF = 0x70
+
+
+@dataclass(frozen=True)
+class DataSegment:
+    """Bytes that the memory holds from the start, at a constant address."""
+
+    address: int
+    data: bytes | memoryview
+
+
+@dataclass
+class Module:
+    """What `encode` writes. Functions are found by following the calls of the exports and the table.
+
+    `exports` maps an export name to its function; `table` lists the functions that the network calls back by
+    index; `custom` maps the names of custom sections to their bytes.
+    """
+
+    memory_pages: int
+    exports: Mapping[str, Function] = field(default_factory=dict)
+    table: Sequence[Function] = ()
+    data: Sequence[DataSegment] = ()
+    custom: Mapping[str, bytes] = field(default_factory=dict)
+
+    def functions(self) -> list[Function]:
+        """Every function of the module, callees before callers, each once."""
+        found: dict[Function, None] = {}
+        for root in [*self.exports.values(), *self.table]:
+            _collect(root, found)
+        return list(found)
+
+    def encode(self) -> bytes:
+        """The binary module; the same input gives the same bytes."""
+        functions = self.functions()
+        imports = _imports(functions)
+        types = list(dict.fromkeys((f.params, f.results) for f in [*imports, *functions]))
+        index = {f: i for i, f in enumerate([*imports, *functions])}
+        type_of = {signature: i for i, signature in enumerate(types)}
+        sections = [
+            _section(_TYPE, _vector(_function_type(*signature) for signature in types)),
+            _section(_IMPORT, _vector(_import(f, type_of) for f in imports)),
+            _section(_FUNCTION, _vector(leb128_unsigned(type_of[f.params, f.results]) for f in functions)),
+            self._table_section(),
+            _section(_MEMORY, _vector([b"\x00" + leb128_unsigned(self.memory_pages)])),
+            _section(_EXPORT, self._exports(index)),
+            self._element_section(index),
+            _section(_CODE, _vector(f.code(index.__getitem__) for f in functions)),
+            _section(_DATA, _vector(_data_segment(segment) for segment in self.data)),
+        ]
+        custom = [_section(_CUSTOM, _name(name) + data) for name, data in self.custom.items()]
+        return b"".join([b"\0asm\x01\0\0\0", *sections, *custom])
+
+    def code_bytes(self) -> int:
+        """Size of all function bodies."""
+        functions = self.functions()
+        index = {f: i for i, f in enumerate([*_imports(functions), *functions])}
+        return sum(len(f.code(index.__getitem__)) for f in functions)
+
+    def _exports(self, index: Mapping) -> bytes:
+        functions = [_name(name) + b"\x00" + leb128_unsigned(index[f]) for name, f in self.exports.items()]
+        return _vector([*functions, _name("memory") + b"\x02\x00"])
+
+    def _table_section(self) -> bytes:
+        if not self.table:
+            return b""
+        size = leb128_unsigned(len(self.table))
+        return _section(_TABLE, _vector([bytes([_FUNCREF, 0x01]) + size + size]))
+
+    def _element_section(self, index: Mapping) -> bytes:
+        if not self.table:
+            return b""
+        entries = _vector(leb128_unsigned(index[f]) for f in self.table)
+        return _section(_ELEMENT, _vector([b"\x00" + _constant(0) + entries]))
+
+
+def _collect(root: Function, found: dict[Function, None]) -> None:
+    """Depth-first, callees first (no recursion: long call lists)."""
+    stack: list[tuple[Function, bool]] = [(root, False)]
+    while stack:
+        function, done = stack.pop()
+        if function in found:
+            continue
+        if done:
+            found[function] = None
+            continue
+        stack.append((function, True))
+        stack += [(f, False) for f in reversed(function.callees()) if isinstance(f, Function)]
+
+
+def _imports(functions: Iterable[Function]) -> list[Import]:
+    used = {callee for f in functions for callee in f.callees() if isinstance(callee, Import)}
+    return sorted(used, key=lambda f: f.name)
+
+
+def _section(id: int, content: bytes) -> bytes:
+    return bytes([id]) + leb128_unsigned(len(content)) + content
+
+
+def _vector(items: Iterable[bytes]) -> bytes:
+    items = list(items)
+    return leb128_unsigned(len(items)) + b"".join(items)
+
+
+def _name(text: str) -> bytes:
+    data = text.encode()
+    return leb128_unsigned(len(data)) + data
+
+
+def _function_type(params: Sequence[str], results: Sequence[str]) -> bytes:
+    return (
+        b"\x60"
+        + _vector(bytes([VALUE_TYPES[t]]) for t in params)
+        + _vector(bytes([VALUE_TYPES[t]]) for t in results)
+    )
+
+
+def _import(function: Import, type_of: Mapping) -> bytes:
+    signature = type_of[function.params, function.results]
+    return _name("ic0") + _name(function.name) + b"\x00" + leb128_unsigned(signature)
+
+
+def _constant(value: int) -> bytes:
+    signed = value - (1 << 32) if value >= 1 << 31 else value
+    return OPERATORS["i32.const"].code + leb128_signed(signed) + OPERATORS["end"].code
+
+
+def _data_segment(segment: DataSegment) -> bytes:
+    return b"\x00" + _constant(segment.address) + leb128_unsigned(len(segment.data)) + bytes(segment.data)
