@@ -1,0 +1,37 @@
+# Each target does its own set-up: a virtual environment in .venv with everything from PyPI.
+
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: help demo test lint fuzz bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/demo ## compile a trained file-type model to a canister and ask it about a real file
+	$(BIN)/python examples/file_type.py README.md
+
+test: .venv/test ## all tests: pytest, then lit
+	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m lit lit_tests -j $(JOBS)
+
+lint: .venv/lint ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fuzz: .venv/test ## the differential tests with many random cases
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm
+
+bench: .venv/test ## the figures of the README
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove the environment and what the demo wrote
+	rm -rf .venv build
+
+.venv/demo .venv/test .venv/lint: .venv/%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	if [ $* = test ]; then $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements.txt; fi
+	touch $@
