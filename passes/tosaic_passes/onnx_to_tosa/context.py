@@ -1,0 +1,46 @@
+"""What a lowering function sees: the TOSA builder together with the node that is being lowered."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tosaic_passes.onnx_to_tosa.builder import TosaBuilder
+from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
+from tosaic_passes.weights import WeightTable
+
+
+class LoweringContext(TosaBuilder):
+    """The builder, the opset, and what ONNX says about the results of the node at hand."""
+
+    def __init__(self, weights: WeightTable, opset: dict[str, int]) -> None:
+        super().__init__(weights)
+        self.opset = opset
+        self.results: tuple[ResultType | None, ...] = ()
+
+    @property
+    def result(self) -> ResultType:
+        """The type of the first result (None in `results` stands for one that nobody asks for)."""
+        first = self.results[0]
+        if first is None:
+            self.fail("its first result is missing")
+            raise AssertionError
+        return first
+
+    def constant_value(self, operand: Tensor | None) -> np.ndarray | None:
+        """The values of an operand in its ONNX dtype, None if it is absent or not known at compile time."""
+        return None if operand is None else operand.array
+
+    def required_constant(self, operand: Tensor, name: str) -> np.ndarray:
+        """The values of an operand that has to be known at compile time: fails otherwise."""
+        if operand.array is None:
+            self.fail(
+                f"{name} must be a constant; got a value that is computed at run time",
+                "bind it with --constant",
+            )
+        return operand.array  # type: ignore[return-value]
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis counted from the front: fails where it is outside of the rank."""
+        if not -max(rank, 1) <= axis < max(rank, 1):
+            self.fail(f"axis {axis} is outside of rank {rank}")
+        return axis % rank if rank else 0

@@ -1,0 +1,252 @@
+"""One walk over an ONNX function that builds its TOSA twin beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from tosaic_passes.errors import UnsupportedNode
+from tosaic_passes.onnx_to_tosa import registry
+from tosaic_passes.onnx_to_tosa.context import LoweringContext
+from tosaic_passes.onnx_to_tosa.dtypes import MAX_RANK, narrowed, narrowing_loses, onnx_dtype, storage_type
+from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
+from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
+from tosaic_passes.weights import WeightTable
+
+_NOT_OPERATORS = {"domain", "onnx_node_name", "doc_string"}
+_TERMINATORS = {"func.return", "onnx.Return", "onnx.Yield"}
+
+
+class FunctionLowering:
+    """The state of one walk: ONNX value -> tensor, and the nodes that failed."""
+
+    def __init__(self, function: ir.Operation, weights: WeightTable, opset: dict[str, int]) -> None:
+        self.failures: list[UnsupportedNode] = []
+        self.narrowed: set[str] = set()
+        self._function = function
+        self._weights = weights
+        self._opset = opset
+        self._tensors: dict[ir.Value, Tensor | None] = {}
+
+    def run(self) -> func.FuncOp:
+        """The lowered function, inserted before the old one; not to be used if there are `failures`."""
+        old_block = self._function.regions[0].blocks[0]
+        inputs = [self._border_type(argument.type, "input") for argument in old_block.arguments]
+        with ir.InsertionPoint(self._function):
+            lowered = func.FuncOp("main_tosa", (inputs, []), loc=self._function.location)
+        try:
+            self._fill(lowered, old_block, inputs)
+        except BaseException:
+            lowered.operation.erase()
+            raise
+        return lowered
+
+    def _fill(self, lowered: func.FuncOp, old_block: ir.Block, inputs: list[ir.Type]) -> None:
+        block = lowered.add_entry_block()
+        self._bind_arguments(old_block.arguments, block.arguments)
+        with ir.InsertionPoint(block):
+            self._context = LoweringContext(self._weights, self._opset)
+            results = self._lower_block(old_block)
+            func.ReturnOp(results)
+        self._finish_signature(lowered, inputs, results)
+
+    # The border
+
+    def _border_type(self, type: ir.Type, role: str) -> ir.Type:
+        result = _result_type(type)
+        if result is None:
+            self._fail("main", "graph", f"an {role} of type {type} is no tensor of numbers")
+            return ir.RankedTensorType.get([1], ir.F32Type.get())
+        if result.rank > MAX_RANK:
+            self._fail(
+                "main", "graph", f"an {role} of rank {result.rank} is above TOSA's highest rank, {MAX_RANK}"
+            )
+        self._note_narrowing(result)
+        return storage_type(result.shape, result.dtype)
+
+    def _bind_arguments(self, old: Sequence[ir.Value], new: Sequence[ir.Value]) -> None:
+        for before, after in zip(old, new):
+            result = _result_type(before.type)
+            if result is None:
+                continue
+            empty = np.zeros(result.shape, result.onnx_dtype) if 0 in result.shape else None
+            self._tensors[before] = Tensor(result.shape, result.dtype, array=empty, value=after)
+
+    def _finish_signature(self, lowered: func.FuncOp, inputs: list[ir.Type], results: list[ir.Value]) -> None:
+        old = self._function.attributes
+        old_type = ir.FunctionType(ir.TypeAttr(old["function_type"]).value)
+        types = [value.type for value in results]
+        lowered.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, types))
+        for key, onnx_types in (("arg_attrs", old_type.inputs), ("res_attrs", old_type.results)):
+            given = list(ir.ArrayAttr(old[key])) if key in old else [ir.DictAttr.get({})] * len(onnx_types)
+            lowered.attributes[key] = ir.ArrayAttr.get(
+                [_with_dtype(attributes, type) for attributes, type in zip(given, onnx_types)]
+            )
+
+    # Nodes
+
+    def _lower_block(self, block: ir.Block) -> list[ir.Value]:
+        for op in block.operations:
+            operation = op.operation
+            if operation.name in _TERMINATORS:
+                return [self._returned(value) for value in operation.operands]
+            with operation.location:
+                self._lower_operation(operation)
+        return []
+
+    def _returned(self, value: ir.Value) -> ir.Value:
+        tensor = self._tensors[value]
+        if tensor is None:
+            raise ValueError("an absent value is returned")
+        try:
+            return self._context.value(tensor)
+        except LoweringFailure as failure:
+            self._fail("main", "graph", f"an output: {failure.reason}", failure.remedy)
+            return self._placeholder(tensor.shape, tensor.dtype)
+
+    def _lower_operation(self, operation: ir.Operation) -> None:
+        results = tuple(_result_type(result.type) for result in operation.results)
+        try:
+            outputs = self._lower(operation, results)
+        except LoweringFailure as failure:
+            self._fail(_node_name(operation), _op_type(operation), failure.reason, failure.remedy)
+            outputs = [
+                r and Tensor(r.shape, r.dtype, value=self._placeholder(r.shape, r.dtype)) for r in results
+            ]
+        for result, output in zip(operation.results, outputs):
+            self._tensors[result] = output
+
+    def _lower(
+        self, operation: ir.Operation, results: tuple[ResultType | None, ...]
+    ) -> Sequence[Tensor | None]:
+        if operation.name == "onnx.NoValue":
+            return [None]
+        if operation.name == "onnx.Constant" and "value" in operation.attributes:
+            return [Tensor.constant(self._weights.array(operation.attributes["value"]))]
+        lowering = self._find(operation)
+        self._check_results(operation, results)
+        operands = [self._tensors[value] for value in operation.operands]
+        attributes = self._attributes(operation, lowering)
+        _check_operands(operands, lowering)
+        self._context.results = results
+        outputs = lowering.function(self._context, *operands, **attributes)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        _check_outputs(outputs, results)
+        return outputs
+
+    def _find(self, operation: ir.Operation) -> registry.Lowering:
+        op, domain = _op_type(operation), _domain(operation)
+        opset = self._opset.get(domain, 1 if domain else 0)
+        lowering = registry.find(op, domain, opset)
+        if lowering is None:
+            oldest = registry.first_opset(op, domain)
+            if oldest is not None:
+                raise LoweringFailure(
+                    f"opset {opset} is too old", f"convert the model to opset {oldest} or newer"
+                )
+            where = f" of domain '{domain}'" if domain else ""
+            raise LoweringFailure(f"the operator{where} has no lowering to TOSA")
+        return lowering
+
+    def _check_results(self, operation: ir.Operation, results: tuple[ResultType | None, ...]) -> None:
+        for value, result in zip(operation.results, results):
+            if result is None and str(value.type) != "none":
+                raise LoweringFailure(
+                    f"a result of type {value.type} is no tensor of numbers with known shape"
+                )
+            if result is not None:
+                self._note_narrowing(result)
+
+    def _attributes(self, operation: ir.Operation, lowering: registry.Lowering) -> dict[str, Any]:
+        named = {key: value for key, value in operation.attributes.items() if key not in _NOT_OPERATORS}
+        unknown = sorted(set(named) - lowering.attributes)
+        if unknown:
+            raise LoweringFailure(f"attribute '{unknown[0]}' is not supported")
+        return {name: self._python_value(attribute) for name, attribute in named.items()}
+
+    def _python_value(self, attribute: ir.Attribute) -> Any:
+        if isinstance(attribute, ir.ArrayAttr):
+            return [self._python_value(item) for item in attribute]
+        if isinstance(attribute, ir.TypeAttr):
+            return onnx_dtype(attribute.value)
+        if isinstance(attribute, ir.IntegerAttr | ir.FloatAttr | ir.StringAttr | ir.BoolAttr):
+            return attribute.value
+        return self._weights.array(attribute)
+
+    # Failures and notes
+
+    def _fail(self, node: str, op: str, reason: str, remedy: str = "") -> None:
+        self.failures.append(UnsupportedNode(node, op, reason, remedy))
+
+    def _placeholder(self, shape: Sequence[int], dtype: np.dtype) -> ir.Value:
+        """Stands for what a failed node would give, so that the nodes after it are checked as well."""
+        return ir.Operation.create("ic.failed", results=[storage_type(shape, dtype)]).results[0]
+
+    def _note_narrowing(self, result: ResultType) -> None:
+        if narrowing_loses(result.onnx_dtype):
+            self.narrowed.add(f"{result.onnx_dtype} as {result.dtype}")
+
+
+def _op_type(operation: ir.Operation) -> str:
+    return operation.name.removeprefix("onnx.")
+
+
+def _domain(operation: ir.Operation) -> str:
+    attributes = operation.attributes
+    domain = attributes["domain"].value if "domain" in attributes else ""
+    return "" if domain == "ai.onnx" else domain
+
+
+def _node_name(operation: ir.Operation) -> str:
+    if "onnx_node_name" in operation.attributes:
+        return operation.attributes["onnx_node_name"].value
+    location = operation.location
+    return location.name_str if isinstance(location, ir.NameLoc) else str(location)
+
+
+def _result_type(type: ir.Type) -> ResultType | None:
+    if not isinstance(type, ir.RankedTensorType) or not type.has_static_shape:
+        return None
+    dtype = onnx_dtype(type.element_type)
+    return ResultType(tuple(type.shape), narrowed(dtype), dtype) if dtype is not None else None
+
+
+def _with_dtype(attributes: ir.DictAttr, type: ir.Type) -> ir.DictAttr:
+    named = {entry.name: entry.attr for entry in attributes}
+    result = _result_type(type)
+    if result is not None:
+        named.setdefault("ic.dtype", ir.StringAttr.get(result.onnx_dtype.name))
+    return ir.DictAttr.get(named)
+
+
+def _check_operands(operands: Sequence[Tensor | None], lowering: registry.Lowering) -> None:
+    least, most = lowering.operands
+    if len(operands) < least or (most is not None and len(operands) > most):
+        raise LoweringFailure(f"it has {len(operands)} operands")
+    for operand in operands[:least]:
+        if operand is None:
+            raise LoweringFailure("a required operand is missing")
+
+
+def _check_outputs(outputs: tuple[Tensor | None, ...], results: tuple[ResultType | None, ...]) -> None:
+    """Our shape and dtype must be those that ONNX infers: a last net under every lowering."""
+    wanted = [result for result in results if result is not None]
+    if len(outputs) < len(results):
+        raise LoweringFailure(f"result {len(outputs)} is not supported")
+    if not wanted:
+        return
+    for output, result in zip(outputs, results):
+        if result is None:
+            continue
+        if output is None:
+            raise LoweringFailure("an optional result is not supported")
+        if output.shape != result.shape or output.dtype != result.dtype:
+            raise LoweringFailure(
+                f"its lowering gives {list(output.shape)} {output.dtype}, "
+                f"but ONNX says {list(result.shape)} {result.dtype}",
+                "please report this as a bug of tosaic",
+            )
