@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch_mlir import ir
 
 
 class TosaicError(Exception):
@@ -17,12 +21,16 @@ class TosaicError(Exception):
 
 @dataclass(frozen=True)
 class UnsupportedNode:
-    """One node that cannot be lowered, with its reason and the remedy (may be empty)."""
+    """One node that cannot be lowered, with its reason and the remedy (may be empty).
+
+    `location` lets the tools name the line of the source.
+    """
 
     node: str
     op: str
     reason: str
     remedy: str = ""
+    location: ir.Location | None = None
 
     def __str__(self) -> str:
         remedy = f" ({self.remedy})" if self.remedy else ""

@@ -11,7 +11,7 @@ from tosaic_passes.weights import WeightTable
 
 @dataclass
 class Program:
-    """A module and its weight table. Passes change both in place; one `ir.Context` lives as long as the program."""
+    """A module and its weight table. Passes change both in place; one `ir.Context` a program."""
 
     module: ir.Module
     weights: WeightTable

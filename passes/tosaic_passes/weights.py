@@ -7,12 +7,15 @@ maps its resource names to arrays. Arrays are not copied: the table may hold mem
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping
 
 import ml_dtypes
 import numpy as np
 from torch_mlir import ir
+
+from tosaic_passes.errors import TosaicError
 
 INLINE_BYTES = 64
 """Up to this size a constant is written into the IR text, where a reader can see its values."""
@@ -43,6 +46,9 @@ _ELEMENT_NAMES = {
     np.dtype(np.complex128): "complex<f64>",
 }
 _RESOURCE = re.compile(r'^dense_resource<("(?:[^"\\]|\\.)*"|[^>]*)>')
+_PRINTED_RESOURCE = re.compile(r'^ *("(?:[^"\\]|\\.)*"|[^\s:"]+): "0x([0-9A-Fa-f]+)"', re.MULTILINE)
+_ALIGNMENT_DIGITS = 8
+"""A printed blob starts with its alignment, a little-endian u32."""
 
 
 def numpy_dtype(element_type: ir.Type) -> np.dtype:
@@ -97,16 +103,46 @@ class WeightTable(Mapping[str, np.ndarray]):
             self._by_content[key] = self._resource(array, hint, tensor)
         return self._by_content[key]
 
+    @classmethod
+    def from_module(cls, module: ir.Module) -> WeightTable:
+        """The table of a module that was read from text or bytecode and carries its resources with it.
+
+        The bindings hand out no resource, but the printer does. A resource that was elided when the
+        module was written is left out; asking for its values then raises TosaicError.
+        """
+        table = cls()
+        attributes = _resource_attributes(module)
+        for name, raw in _printed_resources(module) if attributes else ():
+            if name in attributes:
+                table._bind(name, raw, attributes[name])
+        return table
+
     def array(self, attribute: ir.Attribute) -> np.ndarray:
         """The values of an elements attribute, inline or resource; not to be written to."""
         name = resource_name(attribute)
-        if name is not None:
-            return self._arrays[name]
-        return _read_inline(attribute)
+        if name is None:
+            return _read_inline(attribute)
+        if name not in self._arrays:
+            raise TosaicError(
+                f"the values of the constant '{name}' are not in the module",
+                "write the module without eliding its resources",
+            )
+        return self._arrays[name]
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Bind the array of a resource that the module names already."""
         self._arrays[name] = array
+
+    def _bind(self, name: str, raw: bytes, attribute: ir.Attribute) -> None:
+        tensor = ir.RankedTensorType(attribute.type)
+        dtype = numpy_dtype(tensor.element_type)
+        size = math.prod(tensor.shape) * dtype.itemsize
+        if len(raw) != size:
+            raise TosaicError(
+                f"the constant '{name}' of type {tensor} has {len(raw)} bytes instead of {size}"
+            )
+        self._arrays[name] = np.frombuffer(raw, dtype).reshape(tensor.shape)
+        self._by_content.setdefault((str(tensor), hashlib.sha256(raw).digest()), attribute)
 
     def _resource(self, array: np.ndarray, hint: str, tensor: ir.Type) -> ir.Attribute:
         raw = array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
@@ -120,6 +156,32 @@ class WeightTable(Mapping[str, np.ndarray]):
 def numpy_dtype_size(element: ir.Type) -> int:
     """Bytes of one element as numpy and `dense_resource` store it (i1 and i4 take a byte)."""
     return np.dtype(_DTYPES.get(str(element), np.dtype(np.uint8))).itemsize
+
+
+def _resource_attributes(module: ir.Module) -> dict[str, ir.Attribute]:
+    """Every `dense_resource` that an op of the module carries, by its resource name."""
+    attributes: list[ir.Attribute] = []
+
+    def visit(operation: ir.Operation) -> ir.WalkResult:
+        attributes.extend(attribute for _, attribute in operation.attributes.items())
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit)
+    found: dict[str, ir.Attribute] = {}
+    for attribute in attributes:
+        name = None if isinstance(attribute, ir.DenseElementsAttr) else resource_name(attribute)
+        if name is not None and found.setdefault(name, attribute).type != attribute.type:
+            raise TosaicError(f"the constant '{name}' is used with two types")
+    return found
+
+
+def _printed_resources(module: ir.Module) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every resource in the section that the printer puts behind the module."""
+    text = module.operation.get_asm(
+        assume_verified=True, large_elements_limit=0, large_resource_limit=1 << 62
+    )
+    for match in _PRINTED_RESOURCE.finditer(text, text.rfind("{-#")):
+        yield match[1].strip('"'), bytes.fromhex(match[2][_ALIGNMENT_DIGITS:])
 
 
 def _is_splat(array: np.ndarray) -> bool:
@@ -156,7 +218,7 @@ def _read_inline(attribute: ir.Attribute) -> np.ndarray:
 
 
 def _read_text(text: str, dtype: np.dtype) -> np.ndarray:
-    """Values of a printed `dense<[...]>` whose dtype the bindings do not hand out; hex words are bit patterns."""
+    """Values of a printed `dense<[...]>` that the bindings do not hand out; hex words are bit patterns."""
     words = re.findall(r"0x[0-9A-Fa-f]+|-?[0-9.]+(?:e[-+][0-9]+)?", text[: text.rindex(" : ")])
     bits = np.dtype(f"u{dtype.itemsize}")
     values = [

@@ -1,0 +1,77 @@
+"""MLIR modules as files: text and bytecode, read with their weights and written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+from torch_mlir import ir
+
+from tosaic.errors import TosaicError
+from tosaic_passes.program import Program
+from tosaic_passes.weights import WeightTable
+
+BYTECODE_MAGIC = b"ML\xefR"
+BYTECODE_SUFFIX = ".mlirbc"
+TEXT_SUFFIX = ".mlir"
+
+
+def new_context() -> ir.Context:
+    """A context that takes `onnx.*` ops and runs passes in one thread, so that nothing depends on timing."""
+    context = ir.Context()
+    context.allow_unregistered_dialects = True
+    context.enable_multithreading(False)
+    return context
+
+
+def parse_module(content: str | bytes, context: ir.Context | None = None) -> Program:
+    """The program in MLIR text or bytecode, weights included. Raises `ir.MLIRError`."""
+    context = context or new_context()
+    with context, ir.Location.unknown():
+        module = ir.Module.parse(content)
+        return Program(module, WeightTable.from_module(module))
+
+
+def read_module(path: Path) -> Program:
+    """The program of an `.mlir` or `.mlirbc` file. Raises TosaicError naming the file."""
+    try:
+        content = path.read_bytes()
+        return parse_module(content if content.startswith(BYTECODE_MAGIC) else content.decode())
+    except OSError as error:
+        raise TosaicError(f"cannot read '{path}': {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TosaicError(f"'{path}' is neither MLIR text nor MLIR bytecode") from None
+    except ir.MLIRError as error:
+        reasons = "; ".join(f"{d.location}: {d.message}" for d in error.error_diagnostics)
+        raise TosaicError(f"'{path}' is not a valid MLIR module: {reasons or error.message}") from None
+
+
+def to_bytecode(module: ir.Module, version: int | None = None) -> bytes:
+    """The module as MLIR bytecode with its resources; the same module gives the same bytes."""
+    buffer = io.BytesIO()
+    module.operation.write_bytecode(buffer, desired_version=version)
+    return buffer.getvalue()
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all. Raises TosaicError when the path cannot be written."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise TosaicError(f"cannot write '{path}': {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
