@@ -14,7 +14,7 @@ demo: .venv/demo ## compile a trained file-type model to a canister and ask it a
 
 test: .venv/test ## all tests: pytest, then lit
 	$(BIN)/python -m pytest -n $(JOBS)
-	$(BIN)/python -m lit lit_tests -j $(JOBS)
+	$(BIN)/lit lit_tests -j $(JOBS)
 
 lint: .venv/lint ## style and types
 	$(BIN)/ruff check

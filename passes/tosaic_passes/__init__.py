@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNodesError", "pass_class"]
 
-PASSES: dict[str, str] = {}
-"""Pass name -> module. The class is the name in CamelCase with `Pass` behind it."""
+PASSES = ("fold-transposes",)
+"""The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
 PRESETS: dict[str, tuple[str, ...]] = {}
 """Pipeline name -> its elements in order. A preset is written in a pipeline like a pass."""
 
 
 def pass_class(name: str) -> type[Pass]:
-    """The class of a pass, imported now. Raises KeyError for a name that is not ours."""
-    module = importlib.import_module(PASSES[name])
-    return getattr(module, "".join(word.capitalize() for word in name.split("-")) + "Pass")
+    """The class of one of our passes, imported now."""
+    module = importlib.import_module(f"tosaic_passes.{name.replace('-', '_')}")
+    return getattr(module, name.title().replace("-", "") + "Pass")

@@ -41,7 +41,7 @@ class NeedsValuePass:
 @pytest.fixture(autouse=True)
 def own_passes(monkeypatch):
     classes = {"mark-ops": MarkOpsPass, "needs-value": NeedsValuePass}
-    monkeypatch.setattr(pipeline, "PASSES", dict.fromkeys(classes, ""))
+    monkeypatch.setattr(pipeline, "PASSES", tuple(classes))
     monkeypatch.setattr(pipeline, "pass_class", classes.get)
     monkeypatch.setattr(pipeline, "PRESETS", {"both": ("mark-ops{label=a}", "cse")})
 

@@ -8,7 +8,6 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from enum import IntEnum
-from importlib import metadata
 
 
 class Exit(IntEnum):
@@ -21,6 +20,8 @@ class Exit(IntEnum):
 
 def version_text() -> str:
     """`tosaic 0.1.0 (torch-mlir 20261001)`."""
+    from importlib import metadata  # 20 ms that only --version and bug reports pay
+
     try:
         own = metadata.version("tosaic")
     except metadata.PackageNotFoundError:

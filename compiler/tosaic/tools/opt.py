@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = ["tosaic-opt", *(sys.argv[1:] if arguments is None else arguments)]
     source: Source | None = None
     try:
+        if options.version:
+            print(version_text())
+            return Exit.DONE
         if options.list_passes:
             return _list_passes()
         elements = _with_printing(parse_pipeline(options.pipeline, _cost_model), options)
@@ -252,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mlir-elide-elementsattrs-if-larger", type=int, metavar="N")
     add("--mlir-elide-resource-strings-if-larger", type=int, metavar="N")
     add("--mlir-timing", action="store_true")
-    add("--version", action="version", version=version_text())
+    add("--version", action="store_true")
     return parser
 
 
