@@ -24,7 +24,7 @@ def _default_path() -> Path:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PriceList:
     """Prices in instructions (the network's weighted unit)."""
 

@@ -112,6 +112,19 @@ class KernelRequest:
 
 
 @dataclass(frozen=True)
+class KernelOptions:
+    """Budgets of the emitter.
+
+    Among the candidates that keep the limits the one wins that is cheapest over `calls_per_install` calls and one
+    install, where the network charges for every operator of the module.
+    """
+
+    function_bytes: int = 60_000
+    locals: int = 220
+    calls_per_install: int = 2_000
+
+
+@dataclass(frozen=True)
 class Access:
     """Bytes that one call touches relative to the address of an operand: (offset, length) runs, gaps closed."""
 
