@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNodesError", "pass_class"]
 
-PASSES = ("fold-transposes",)
+PASSES = ("convert-onnx-to-tosa", "fold-transposes")
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
-PRESETS: dict[str, tuple[str, ...]] = {}
+PRESETS: dict[str, tuple[str, ...]] = {
+    "lower-onnx-to-tosa": (
+        "convert-onnx-to-tosa",
+        "canonicalize",  # folds what the lowering left constant, drops what nobody reads
+        "cse",  # equal transposes and constants become one, so that the next pass sees the sharing
+        "fold-transposes",
+        "canonicalize",
+        "cse",
+        "tosa-validate{strict-op-spec-alignment=true}",  # against the target that the module names
+    ),
+}
 """Pipeline name -> its elements in order. A preset is written in a pipeline like a pass."""
 
 
