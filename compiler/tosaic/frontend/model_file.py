@@ -1,0 +1,224 @@
+"""Reads an ONNX model: a path, bytes or a ModelProto becomes a checked ModelProto and its tensors."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.checker
+import onnx.inliner
+import onnx.parser
+from google.protobuf.message import DecodeError, EncodeError
+from onnx.external_data_helper import uses_external_data
+
+from tosaic.errors import TosaicError
+from tosaic.frontend.wire import SAME_BUFFER, MalformedError, detach_large_tensors
+
+TEXT_SUFFIX = ".onnxtxt"
+OLDEST_OPSET = 6
+"""Older opsets have no shape inference in the onnx package."""
+
+
+class TensorStore:
+    """Turns TensorProtos into arrays; those outside the proto are views of mapped files, never copies."""
+
+    def __init__(self, model: memoryview, directory: Path | None) -> None:
+        self._directory = directory
+        self._buffers = {SAME_BUFFER: model}
+
+    def array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        """The values; not to be written to."""
+        if not uses_external_data(tensor):
+            return onnx.numpy_helper.to_array(tensor)
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        buffer = self._buffers[entries["location"]]
+        offset = int(entries.get("offset", 0))
+        length = int(entries["length"]) if "length" in entries else len(buffer) - offset
+        return _decode(tensor, buffer[offset : offset + length])
+
+    def adopt(self, tensor: onnx.TensorProto) -> None:
+        """Map the file of an external tensor; its location gets the mark `#` of a known buffer.
+
+        Raises:
+            TosaicError: the file is missing, is too short, or lies outside the model's directory.
+        """
+        entries = {entry.key: entry for entry in tensor.external_data}
+        if "location" not in entries:
+            raise TosaicError(f"tensor '{tensor.name}' has external data without a location")
+        location = entries["location"].value
+        if location == SAME_BUFFER:
+            return
+        key = SAME_BUFFER + location
+        if key not in self._buffers:
+            self._buffers[key] = _map(self._external_path(tensor.name, location))
+        entries["location"].value = key
+        stop = sum(int(entries[name].value) for name in ("offset", "length") if name in entries)
+        if stop > len(self._buffers[key]):
+            raise TosaicError(
+                f"external data '{location}' of tensor '{tensor.name}' has {len(self._buffers[key])} bytes, "
+                f"{stop} are needed",
+                "export or download the model again",
+            )
+
+    def _external_path(self, tensor: str, location: str) -> Path:
+        if self._directory is None:
+            raise TosaicError(
+                f"tensor '{tensor}' is stored outside the model, in '{location}'",
+                "pass the path of the model's file",
+            )
+        path = (self._directory / location).resolve()
+        if not path.is_relative_to(self._directory.resolve()):
+            raise TosaicError(
+                f"external data '{location}' of tensor '{tensor}' lies outside the model's directory"
+            )
+        if not path.is_file():
+            raise TosaicError(
+                f"external data '{location}' of tensor '{tensor}' is missing in '{self._directory}'",
+                "put the file next to the model",
+            )
+        return path
+
+
+def read_model(model: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, TensorStore]:
+    """The model, checked, its local functions inlined, and the store that knows its tensors' values.
+
+    Raises:
+        TosaicError: no such file, not an ONNX model, refused by onnx.checker, external data missing.
+    """
+    buffer, directory = _serialized(model)
+    shown = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
+    if len(buffer) == 0:
+        raise TosaicError(f"{shown} is empty", "export or download the model again")
+    proto = _parse(buffer, shown)
+    store = TensorStore(buffer, directory)
+    for tensor in _tensors(proto):
+        if uses_external_data(tensor):
+            store.adopt(tensor)
+    _check(proto, shown)
+    return _inline_functions(proto), store
+
+
+def opsets(model: onnx.ModelProto) -> dict[str, int]:
+    """Domain -> version; the default domain is spelled ''."""
+    return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
+
+
+def _serialized(model: str | Path | bytes | onnx.ModelProto) -> tuple[memoryview, Path | None]:
+    if isinstance(model, onnx.ModelProto):
+        try:
+            return memoryview(model.SerializeToString()), None
+        except EncodeError as error:
+            raise TosaicError(
+                "the ModelProto exceeds 2 GB", "save it with external data, pass its path"
+            ) from error
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return memoryview(model).cast("B"), None
+    path = Path(model)
+    if path.is_dir():
+        raise TosaicError(f"'{path}' is a directory", "give the .onnx file in it")
+    if not path.is_file():
+        raise TosaicError(f"'{path}' does not exist")
+    if path.suffix == TEXT_SUFFIX:
+        return memoryview(_parse_text(path).SerializeToString()), path.parent
+    return _map(path), path.parent
+
+
+def _parse_text(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.parser.parse_model(path.read_text())
+    except (onnx.parser.ParseError, UnicodeDecodeError) as error:
+        raise TosaicError(f"'{path}' is not ONNX text: {_first_line(error)}") from error
+
+
+def _map(path: Path) -> memoryview:
+    """The file, mapped read-only; pages come in when they are read."""
+    if path.stat().st_size == 0:
+        return memoryview(b"")
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _parse(buffer: memoryview, shown: str) -> onnx.ModelProto:
+    try:
+        proto = onnx.ModelProto.FromString(detach_large_tensors(buffer))
+    except (MalformedError, DecodeError) as error:
+        raise TosaicError(
+            f"{shown} is not an ONNX file, or is truncated", "export or download it again"
+        ) from error
+    if not proto.HasField("graph"):
+        raise TosaicError(f"{shown} is not an ONNX file: it has no graph", "export or download it again")
+    return proto
+
+
+def _check(proto: onnx.ModelProto, shown: str) -> None:
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise TosaicError(f"{shown} is not valid ONNX: {_first_line(error)}") from error
+    opset = opsets(proto).get("")
+    if opset is not None and opset < OLDEST_OPSET:
+        raise TosaicError(
+            f"{shown} has opset {opset}, opsets from {OLDEST_OPSET} up are taken",
+            "convert it with onnx.version_converter.convert_version(model, 13)",
+        )
+
+
+def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
+    if not proto.functions:
+        return proto
+    return onnx.inliner.inline_local_functions(proto, convert_version=True)
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for graph in (attribute.g, *attribute.graphs) if attribute.type in _GRAPH_KINDS else ():
+                yield from _graph_tensors(graph)
+
+
+_GRAPH_KINDS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def _decode(tensor: onnx.TensorProto, raw: memoryview) -> np.ndarray:
+    """The array that raw little-endian bytes stand for (onnx.proto, TensorProto.raw_data)."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    shape = tuple(tensor.dims)
+    if tensor.data_type in _PACKED:
+        unpacked = onnx.TensorProto(data_type=tensor.data_type, dims=shape, raw_data=bytes(raw))
+        return onnx.numpy_helper.to_array(unpacked)
+    needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if len(raw) != needed:
+        raise TosaicError(
+            f"tensor '{tensor.name}' has {len(raw)} bytes of data, its shape {list(shape)} needs {needed}",
+            "export or download the model again",
+        )
+    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+
+_PACKED = frozenset(
+    getattr(onnx.TensorProto, name)
+    for name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+    if hasattr(onnx.TensorProto, name)
+)
+"""Kinds whose raw data holds several elements a byte."""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

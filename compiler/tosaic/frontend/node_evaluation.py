@@ -1,0 +1,143 @@
+"""What one ONNX node gives: the types of its results, and their values where its operands are constants."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import onnx
+import onnx.reference
+import onnx.shape_inference
+
+from tosaic.frontend.static_graph import StaticNode, Value
+
+INFERENCE_ELEMENTS = 4096
+"""Constants up to this size are shown to shape inference: shapes, axes, pads, scales, split sizes."""
+
+FOLD_BYTES = 1 << 20
+"""A folded constant may take this much, or twice the operands it replaces."""
+
+_KEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+"""Left to the lowering, which reads scales and integer weights off them."""
+
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+_ONLY_SHAPE_MATTERS = frozenset({"Shape", "Size"})
+"""Ops whose result follows from the type of their operand."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opsets:
+    """The operator sets and the IR version that a model is written in."""
+
+    versions: dict[str, int]
+    ir_version: int
+
+    def schema(self, domain: str, op_type: str) -> onnx.defs.OpSchema | None:
+        version = self.versions.get(domain)
+        return None if version is None else _schema(op_type, version, domain)
+
+    def imports(self) -> list[onnx.OperatorSetIdProto]:
+        return [onnx.helper.make_opsetid(domain, version) for domain, version in self.versions.items()]
+
+
+@cache
+def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def infer_types(
+    node: onnx.NodeProto, operands: Sequence[Value | None], schema: onnx.defs.OpSchema, opsets: Opsets
+) -> list[onnx.TypeProto | None]:
+    """The types that ONNX's shape inference gives the results of a node without subgraphs.
+
+    Raises:
+        onnx.shape_inference.InferenceError: the operands do not fit the operator.
+    """
+    present = [operand for operand in operands if operand is not None]
+    names = [name for name in node.input if name]
+    types = {name: operand.type_proto for name, operand in zip(names, present)}
+    data = {name: _tensor_proto(operand) for name, operand in zip(names, present) if _is_shown(operand)}
+    inferred = onnx.shape_inference.infer_node_outputs(
+        schema, node, types, data, opset_imports=opsets.imports(), ir_version=opsets.ir_version
+    )
+    return [inferred.get(name) for name in node.output]
+
+
+def _is_shown(value: Value) -> bool:
+    array = value.array
+    return array is not None and array.size <= INFERENCE_ELEMENTS and array.dtype.kind != "O"
+
+
+def _tensor_proto(value: Value) -> onnx.TensorProto:
+    assert value.array is not None
+    return onnx.numpy_helper.from_array(value.array, value.name)
+
+
+def fold(node: StaticNode, opsets: Opsets) -> list[np.ndarray | None] | None:
+    """The values of the results of a node, None if they are not constant or better not computed here."""
+    if not _is_foldable(node):
+        return None
+    arrays = [_stand_in(operand) if operand else None for operand in node.inputs]
+    try:
+        results = _evaluate(node.proto, arrays, opsets)
+    except Exception as error:  # the reference implementation raises whatever its ops raise
+        _log.debug("%s '%s' is not folded: %s", node.proto.op_type, node.name, error)
+        return None
+    as_inferred = all(_agrees(result, output) for result, output in zip(results, node.outputs))
+    return results if as_inferred else None
+
+
+def _is_foldable(node: StaticNode) -> bool:
+    op_type = node.proto.op_type
+    if node.proto.domain not in ("", "ai.onnx") or op_type in _KEPT | _RANDOM or node.graphs:
+        return False
+    if any(value.type is None for value in node.operands + node.results):
+        return False
+    if op_type in _ONLY_SHAPE_MATTERS:
+        return True
+    if any(operand.array is None for operand in node.operands):
+        return False
+    operand_bytes = sum(operand.nbytes for operand in node.operands)
+    return sum(result.nbytes for result in node.results) <= max(FOLD_BYTES, 2 * operand_bytes)
+
+
+def _stand_in(value: Value) -> np.ndarray:
+    """The array of a constant; for any other value one of the same type that takes no memory."""
+    if value.array is not None:
+        return value.array
+    return np.broadcast_to(np.zeros((), value.dtype), value.shape)
+
+
+def _evaluate(
+    node: onnx.NodeProto, arrays: Sequence[np.ndarray | None], opsets: Opsets
+) -> list[np.ndarray | None]:
+    feeds = {name: array for name, array in zip(node.input, arrays) if array is not None}
+    inputs = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+        )
+        for name, array in feeds.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "node", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=opsets.imports(), ir_version=opsets.ir_version)
+    with np.errstate(all="ignore"):
+        results = iter(onnx.reference.ReferenceEvaluator(model).run(None, feeds))
+    return [np.asarray(next(results)) if name else None for name in node.output]
+
+
+def _agrees(result: np.ndarray | None, output: Value | None) -> bool:
+    if result is None or output is None:
+        return result is None and output is None
+    return result.dtype == output.dtype and result.shape == output.shape

@@ -1,0 +1,205 @@
+"""Makes a graph static: one walk in topological order that infers every type and folds what is constant."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+
+from tosaic.errors import UnsupportedNode, UnsupportedNodesError
+from tosaic.frontend import control_flow
+from tosaic.frontend.contrib_shapes import infer_contrib_types
+from tosaic.frontend.control_flow import UnresolvedError
+from tosaic.frontend.model_file import TensorStore
+from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
+from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
+
+Scope = ChainMap[str, Value]
+_GRAPH_KINDS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def resolve(
+    model: onnx.ModelProto, inputs: Sequence[Value], opsets: Opsets, tensors: TensorStore
+) -> StaticGraph:
+    """The model's graph with static types, constants folded and dead nodes gone.
+
+    `inputs` are the graph's inputs; those with an array are constants and no longer inputs of the result.
+
+    Raises:
+        UnsupportedNodesError: every node whose results have no static type.
+    """
+    graph = Resolver(opsets, tensors).graph(model.graph, inputs, ChainMap())
+    graph.inputs = [value for value in inputs if value.array is None]
+    _drop_dead_nodes(graph, set())
+    failures = list(_failures(graph))
+    if failures:
+        raise UnsupportedNodesError(failures)
+    return graph
+
+
+class Resolver:
+    """Walks graphs and the graphs inside their nodes."""
+
+    def __init__(self, opsets: Opsets, tensors: TensorStore) -> None:
+        self.opsets = opsets
+        self._tensors = tensors
+
+    def graph(
+        self, proto: onnx.GraphProto, inputs: Sequence[Value], outer: Scope, prefix: str = ""
+    ) -> StaticGraph:
+        """`outer` are the values of the graphs around; `prefix` keeps node names apart between graphs."""
+        scope = outer.new_child()
+        for info, value in zip(_without_initializers(proto), inputs):
+            scope[info.name] = value
+        for tensor in proto.initializer:
+            scope[tensor.name] = constant(tensor.name, self._tensors.array(tensor))
+        nodes: list[StaticNode] = []
+        live = _live_nodes(proto)
+        for index, node in enumerate(proto.node):
+            if index in live:
+                nodes += self._node(node, prefix + (node.name or f"{node.op_type}_{index}"), scope)
+        return StaticGraph(list(inputs), [scope[info.name] for info in proto.output], nodes)
+
+    def _node(self, proto: onnx.NodeProto, name: str, scope: Scope) -> list[StaticNode]:
+        """Binds the results in `scope`; returns the nodes that compute them, none if they are constant."""
+        if proto.op_type == "Constant" and not proto.domain:
+            scope[proto.output[0]] = constant(proto.output[0], _constant_value(proto, self._tensors))
+            return []
+        inputs = [scope[operand] if operand else None for operand in proto.input]
+        branch = control_flow.taken_branch(proto, inputs)
+        if branch is not None:
+            return self._inline(proto, branch, name, scope)
+        node = StaticNode(proto, name, inputs, [Value(result) if result else None for result in proto.output])
+        self._infer(node, scope)
+        scope.update((result.name, result) for result in node.results)
+        arrays = fold(node, self.opsets)
+        if arrays is None:
+            return [node]
+        for result, array in zip(node.outputs, arrays):
+            if result is not None:
+                result.array = array
+        return []
+
+    def _inline(
+        self, proto: onnx.NodeProto, branch: onnx.GraphProto, name: str, scope: Scope
+    ) -> list[StaticNode]:
+        graph = self.graph(branch, [], scope, f"{name}/")
+        scope.update((result, value) for result, value in zip(proto.output, graph.outputs) if result)
+        return graph.nodes
+
+    def _infer(self, node: StaticNode, scope: Scope) -> None:
+        """Sets the types of the results, or says why it cannot; silent if an operand has none already."""
+        if any(operand.type is None for operand in node.operands):
+            return
+        try:
+            for result, type_proto in zip(node.outputs, self._types(node, scope)):
+                if result is not None and type_proto is not None:
+                    result.type = _static_type(result.name, type_proto)
+        except (onnx.shape_inference.InferenceError, UnresolvedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            node.failure = UnsupportedNode(node.name, node.proto.op_type, reason)
+
+    def _types(self, node: StaticNode, scope: Scope) -> Sequence[onnx.TypeProto | None]:
+        proto = node.proto
+        if any(attribute.type in _GRAPH_KINDS for attribute in proto.attribute):
+            return control_flow.infer(self, node, scope)
+        schema = self.opsets.schema(proto.domain, proto.op_type)
+        if schema is not None:
+            return infer_types(proto, node.inputs, schema, self.opsets)
+        types = infer_contrib_types(proto, node.inputs)
+        if types is None:
+            raise UnresolvedError(
+                f"no operator of this name is known in domain '{proto.domain or 'ai.onnx'}'"
+            )
+        return types
+
+
+def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
+    """None if a dimension is unknown."""
+    kind = type_proto.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind != "tensor_type":
+        raise UnresolvedError(f"its result '{name}' is no tensor but a {kind.removesuffix('_type')}")
+    tensor = type_proto.tensor_type
+    is_static = tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
+    if not is_static or not tensor.elem_type:
+        return None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return TensorType(dtype, tuple(dim.dim_value for dim in tensor.shape.dim))
+
+
+def _without_initializers(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs; IR versions below 4 list the initializers among them."""
+    initializers = {tensor.name for tensor in graph.initializer}
+    return [info for info in graph.input if info.name not in initializers]
+
+
+def _constant_value(node: onnx.NodeProto, tensors: TensorStore) -> np.ndarray:
+    """The array of a Constant node, whichever of its attributes holds it."""
+    attribute = node.attribute[0]
+    if attribute.name == "value":
+        return tensors.array(attribute.t)
+    dtypes = {"value_int": np.int64, "value_float": np.float32, "value_string": object}
+    dtype = dtypes.get(attribute.name.removesuffix("s"))
+    if dtype is None:
+        reason = f"its value is given as {attribute.name}"
+        raise UnsupportedNodesError([UnsupportedNode(node.name or node.output[0], "Constant", reason)])
+    return np.array(onnx.helper.get_attribute_value(attribute), dtype)
+
+
+def _live_nodes(graph: onnx.GraphProto) -> set[int]:
+    """Indices of the nodes that the outputs depend on; dead ones need not be understood."""
+    needed = {info.name for info in graph.output}
+    live: set[int] = set()
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if not needed.isdisjoint(node.output):
+            live.add(index)
+            needed.update(_used_names(node))
+    return live
+
+
+def _used_names(node: onnx.NodeProto) -> Iterator[str]:
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs) if attribute.type in _GRAPH_KINDS else ():
+            yield from (info.name for info in graph.output)
+            for inner in graph.node:
+                yield from _used_names(inner)
+
+
+def _drop_dead_nodes(graph: StaticGraph, needed: set[Value | None]) -> None:
+    """Keeps what the outputs and `needed` depend on, and adds to `needed` what the nodes kept depend on."""
+    needed.update(graph.outputs)
+    kept = []
+    for node in reversed(graph.nodes):
+        if needed.isdisjoint(node.results):
+            continue
+        node.outputs = [o if o in needed or (o and o.type) else None for o in node.outputs]
+        for subgraph in node.graphs.values():
+            _drop_dead_nodes(subgraph, needed)
+        needed.update(node.operands)
+        kept.append(node)
+    graph.nodes = kept[::-1]
+
+
+def _failures(graph: StaticGraph) -> Iterator[UnsupportedNode]:
+    for node in graph.nodes:
+        for subgraph in node.graphs.values():
+            yield from _failures(subgraph)
+        failure = node.failure or _unknown_result(node)
+        if failure is not None:
+            yield failure
+
+
+def _unknown_result(node: StaticNode) -> UnsupportedNode | None:
+    """The failure of a node that has no static result although its operands are static."""
+    unknown = [result for result in node.results if result.type is None]
+    if not unknown or any(operand.type is None for operand in node.operands):
+        return None
+    reason = f"the shape of its result '{unknown[0].name}' depends on the values of its operands"
+    return UnsupportedNode(node.name, node.proto.op_type, reason, "bind an input with --constant")

@@ -1,0 +1,84 @@
+"""The graph between ONNX and MLIR: each value has one dtype and one static shape, each constant its array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+
+from tosaic.errors import UnsupportedNode
+
+
+class TensorType(NamedTuple):
+    """dtype and static shape."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor. `type` is None where it cannot be known; only constants have an `array`."""
+
+    name: str
+    type: TensorType | None = None
+    array: np.ndarray | None = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        assert self.type is not None
+        return self.type.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        assert self.type is not None
+        return self.type.shape
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @cached_property
+    def type_proto(self) -> onnx.TypeProto:
+        """The type in ONNX's terms."""
+        return onnx.helper.make_tensor_type_proto(
+            onnx.helper.np_dtype_to_tensor_dtype(self.dtype), self.shape
+        )
+
+
+def constant(name: str, array: np.ndarray) -> Value:
+    return Value(name, TensorType(array.dtype, array.shape), array)
+
+
+@dataclass(eq=False)
+class StaticNode:
+    """One node: operands and results (None where absent), its subgraphs, and why it cannot be held, if so."""
+
+    proto: onnx.NodeProto
+    name: str
+    inputs: list[Value | None]
+    outputs: list[Value | None]
+    graphs: dict[str, StaticGraph] = field(default_factory=dict)
+    failure: UnsupportedNode | None = None
+
+    @property
+    def operands(self) -> list[Value]:
+        """The operands that are present."""
+        return [value for value in self.inputs if value is not None]
+
+    @property
+    def results(self) -> list[Value]:
+        """The results that are present."""
+        return [value for value in self.outputs if value is not None]
+
+
+@dataclass(eq=False)
+class StaticGraph:
+    """Nodes in topological order. A subgraph's nodes may use values of the graphs around it."""
+
+    inputs: list[Value]
+    outputs: list[Value]
+    nodes: list[StaticNode]
