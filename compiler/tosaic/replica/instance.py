@@ -1,0 +1,251 @@
+"""A metered module in wasmtime: calls with a limit, the instructions they take and the pages they touch.
+
+wasmtime is set up as the network sets it up: NaN canonicalisation on, relaxed SIMD off. Several memories are on
+only because the meter appends one; the module itself is validated without them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import wasmtime
+
+from tosaic.errors import TosaicError
+from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.replica.meter import (
+    COUNTER_EXPORT,
+    PAGES_EXPORT,
+    READ_MAP,
+    WRITE_MAP,
+    Charges,
+    MeteredModule,
+    meter,
+)
+from tosaic.wasm.decode import BinaryModule
+
+_STACK_BYTES = 1 << 20
+
+
+class LimitExceeded(Exception):
+    """A message spent more than its limit."""
+
+    def __init__(self) -> None:
+        super().__init__("exceeded the instruction limit for single message execution")
+
+
+class Trapped(Exception):
+    """A message ended in a trap; the text says in which."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a call took: `instructions` of operators and system calls; page numbers (64 KiB) read and written."""
+
+    instructions: int
+    pages_read: frozenset[int]
+    pages_written: frozenset[int]
+    results: object = None
+
+    def page_touches(self, prices: PriceList, query: bool = False) -> int:
+        """Instructions for the touched pages: each first access, and in updates each first write."""
+        return page_touch_price(self.pages_read | self.pages_written, self.pages_written, prices, query)
+
+
+def page_touch_price(
+    accessed: frozenset[int], written: frozenset[int], prices: PriceList, query: bool
+) -> int:
+    return len(accessed) * prices.page_access + (0 if query else len(written) * prices.page_write)
+
+
+@cache
+def engine(validation: bool = False) -> wasmtime.Engine:
+    """The engine that runs metered modules, or the one that tells whether the network takes a module."""
+    config = wasmtime.Config()
+    config.cranelift_nan_canonicalization = True
+    config.wasm_relaxed_simd = False
+    config.wasm_simd = True
+    config.wasm_bulk_memory = True
+    config.wasm_reference_types = True
+    config.wasm_tail_call = True
+    config.wasm_memory64 = False
+    config.wasm_threads = False
+    config.wasm_multi_memory = not validation
+    config.max_wasm_stack = _STACK_BYTES
+    return wasmtime.Engine(config)
+
+
+@dataclass(frozen=True)
+class CompiledModule:
+    """A module that is validated, metered and compiled once; instances of it are cheap."""
+
+    original: BinaryModule
+    metered: MeteredModule
+    module: wasmtime.Module
+    prices: PriceList
+    pages: bool
+
+
+def compile_metered(
+    wasm: bytes, prices: PriceList, pages: bool = True, charges: Charges | None = None
+) -> CompiledModule:
+    """Validate by the network's rules, meter and compile. `pages` False: page touches are not tracked (faster).
+
+    Raises:
+        TosaicError: the module is invalid.
+    """
+    try:
+        wasmtime.Module.validate(engine(validation=True), wasm)
+    except wasmtime.WasmtimeError as error:
+        raise TosaicError(f"the WebAssembly module is not valid: {error}", "rebuild the module") from error
+    metered = meter(wasm, charges or Charges.of(prices), pages)
+    return CompiledModule(
+        BinaryModule.parse(wasm), metered, wasmtime.Module(engine(), metered.wasm), prices, pages
+    )
+
+
+@dataclass
+class Instance:
+    """An instance with its memory and counters.
+
+    `functions` implements the imports by name, each with its parameter values as arguments; what they raise ends
+    the call.
+    """
+
+    compiled: CompiledModule
+    functions: Mapping[str, Callable] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = wasmtime.Store(engine())
+        self._raised: Exception | None = None
+        externs = [self._host(entry) for entry in self.compiled.module.imports]
+        instance = wasmtime.Instance(self.store, self.compiled.module, externs)
+        self.exports = instance.exports(self.store)
+        self._counter = self.exports[COUNTER_EXPORT]
+        self._map = self.exports[PAGES_EXPORT]
+        memory = [e.name for e in self.compiled.original.exports() if e.kind == "memory"]
+        self.memory: wasmtime.Memory | None = self.exports[memory[0]] if memory else None
+
+    # Counting
+
+    @property
+    def left(self) -> int:
+        """Instructions left before the limit, page touches apart."""
+        return self._counter.value(self.store)
+
+    @left.setter
+    def left(self, value: int) -> None:
+        self._counter.set_value(self.store, wasmtime.Val.i64(value))
+
+    def spend(self, instructions: int) -> None:
+        """Charge for a system call."""
+        self.left -= instructions
+        if self.left < 0:
+            raise LimitExceeded
+
+    def touch(self, address: int, size: int, write: bool) -> None:
+        """Mark the pages of bytes that the host reads or writes."""
+        if size and self.compiled.pages:
+            first, last = address // PAGE_BYTES, (address + size - 1) // PAGE_BYTES
+            self._touched_map()[(WRITE_MAP if write else READ_MAP) + first :][: last - first + 1] = 1
+
+    def pages(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Pages read and pages written since the last call began."""
+        touched = self._touched_map()
+        read, written = touched[READ_MAP : READ_MAP + 65536], touched[WRITE_MAP : WRITE_MAP + 65536]
+        return (
+            frozenset(np.flatnonzero(read).tolist()),
+            frozenset(np.flatnonzero(written).tolist()),
+        )
+
+    # Memory
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of the memory; nothing is charged."""
+        self._check_range(address, size)
+        return bytes(self.bytes()[address : address + size])
+
+    def write(self, address: int, data: bytes | np.ndarray) -> None:
+        """Put bytes, or an array as it lies in memory, into the memory; nothing is charged."""
+        raw = np.frombuffer(np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data, np.uint8)
+        self._check_range(address, raw.size)
+        self.bytes()[address : address + raw.size] = raw
+
+    def array(self, address: int, dtype: np.typing.DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
+        """A copy of a contiguous array in memory."""
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        return np.frombuffer(self.read(address, size), dtype).reshape(shape)
+
+    def bytes(self) -> np.ndarray:
+        """The whole memory, as uint8, not copied; valid until the memory grows."""
+        if self.memory is None:
+            raise Trapped("the module exports no memory")
+        return _view(self.memory, self.store)
+
+    # Calls
+
+    def call(self, name: str, *arguments: int | float, limit: int = 1 << 62) -> Usage:
+        """Call an exported function, counting from zero.
+
+        Raises:
+            LimitExceeded, Trapped: the function did not return.
+        """
+        return self.invoke(self.exports[name], *arguments, limit=limit)
+
+    def invoke(self, function: wasmtime.Func, *arguments: int | float, limit: int = 1 << 62) -> Usage:
+        """Call a function of this instance, counting from zero."""
+        self.left = limit
+        self._touched_map()[:] = 0
+        self._raised = None
+        try:
+            results = function(self.store, *arguments)
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            raise self._reason(error) from error
+        if self.left < 0:
+            raise LimitExceeded
+        return Usage(limit - self.left, *self.pages(), results=results)
+
+    def _reason(self, error: Exception) -> Exception:
+        if self._raised is not None:
+            return self._raised
+        if self.left < 0:
+            return LimitExceeded()
+        code = getattr(error, "trap_code", None)
+        return Trapped(code.name.lower().replace("_", " ") if code else str(error).splitlines()[0])
+
+    def _host(self, entry: wasmtime.ImportType) -> wasmtime.Func:
+        implementation = self.functions.get(entry.name or "")
+        if entry.module != "ic0" or implementation is None:
+            raise TosaicError(
+                f"the module imports {entry.module}.{entry.name}, which is not provided here",
+                "import only functions of ic0 that canisters use",
+            )
+
+        def call(*arguments: int) -> object:
+            try:
+                return implementation(*arguments)
+            except Exception as error:
+                self._raised = error
+                raise
+
+        return wasmtime.Func(self.store, entry.type, call)
+
+    def _touched_map(self) -> np.ndarray:
+        return _view(self._map, self.store)
+
+    def _check_range(self, address: int, size: int) -> None:
+        if address < 0 or size < 0 or address + size > len(self.bytes()):
+            raise Trapped("memory out of bounds")
+
+
+def _view(memory: wasmtime.Memory, store: wasmtime.Store) -> np.ndarray:
+    pointer = ctypes.cast(memory.data_ptr(store), ctypes.POINTER(ctypes.c_uint8))
+    return np.ctypeslib.as_array(pointer, (memory.data_len(store),))
+
+
+def instantiate(wasm: bytes, prices: PriceList, pages: bool = True) -> Instance:
+    """An instance of a module without imports, such as a module of kernels."""
+    return Instance(compile_metered(wasm, prices, pages))
