@@ -127,6 +127,10 @@ class TosaBuilder:
         """
         tensors = self._same_dtype(operands)
         dtype = tensors[0].dtype
+        if name.startswith("bitwise"):
+            return self._broadcast_op(name, tensors, dtype)
+        if name == "equal" and dtype == BOOL:
+            return self.logical_not(self.elementwise("logical_xor", *tensors))
         compute = self.cast_all(tensors, arithmetic_dtype(dtype))
         if dtype == UINT32 and name in _ORDERED:
             compute = [

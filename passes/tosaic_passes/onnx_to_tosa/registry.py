@@ -8,7 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-TOPICS = ("activation", "elementwise")
+TOPICS = (
+    "activation",
+    "cast",
+    "comparison",
+    "constants",
+    "elementwise",
+    "indexing",
+    "movement",
+    "reduction",
+    "shape",
+)
 """Modules of this package that hold lowerings, one a topic."""
 
 LoweringFunction = Callable[..., Any]
