@@ -1,16 +1,155 @@
-"""Types of the results of operators that the onnx package has no schema for: those of onnxruntime."""
+"""Types of the results of onnxruntime's own operators, for which the onnx package has no schema.
+
+Most of them are a standard operator with scales and zero points among its operands, so their shapes are that
+operator's: the table says which, and where its operands stand. Source of the signatures: onnxruntime's
+docs/ContribOperators.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
-from tosaic.frontend.static_graph import Value
+from tosaic.frontend.node_evaluation import Opsets, infer_types
+from tosaic.frontend.static_graph import TensorType, Value
+
+_STANDARD = Opsets({"": 21}, ir_version=10)
+"""The opset whose operators the table refers to."""
+
+Types = list[onnx.TypeProto | None]
 
 
-def infer_contrib_types(
-    node: onnx.NodeProto, operands: Sequence[Value | None]
-) -> list[onnx.TypeProto | None] | None:
-    """The types of the results, None for an operator that is not known here."""
-    return None
+@dataclass(frozen=True)
+class _Like:
+    """Result shapes are those of the standard `op` on the operands at `places`.
+
+    The results have the dtype of the operand at `dtype`, float32 where there is none.
+    """
+
+    op: str
+    places: tuple[int, ...] | slice = (0,)
+    dtype: int | None = 0
+
+
+_TABLE = {
+    "BiasGelu": _Like("Identity"),
+    "DequantizeLinear": _Like("Identity", dtype=1),
+    "DynamicQuantizeLSTM": _Like("LSTM", (0, 1, 2)),
+    "DynamicQuantizeMatMul": _Like("MatMul", (0, 1)),
+    "FastGelu": _Like("Identity"),
+    "FusedConv": _Like("Conv", (0, 1, 2)),
+    "FusedGemm": _Like("Gemm", (0, 1, 2)),
+    "Gelu": _Like("Identity"),
+    "MatMulIntegerToFloat": _Like("MatMul", (0, 1), None),
+    "QGemm": _Like("Gemm", (0, 3), 8),
+    "QLinearAdd": _Like("Add", (0, 3)),
+    "QLinearAveragePool": _Like("AveragePool"),
+    "QLinearConcat": _Like("Concat", slice(2, None, 3), 2),
+    "QLinearConv": _Like("Conv", (0, 3), 7),
+    "QLinearGlobalAveragePool": _Like("GlobalAveragePool"),
+    "QLinearLeakyRelu": _Like("Identity"),
+    "QLinearMul": _Like("Mul", (0, 3)),
+    "QLinearSigmoid": _Like("Identity"),
+    "QLinearSoftmax": _Like("Identity"),
+    "QuantizeLinear": _Like("Identity", dtype=2),
+    "QuickGelu": _Like("Identity"),
+    "RotaryEmbedding": _Like("Identity"),
+    "SimplifiedLayerNormalization": _Like("Identity"),
+}
+
+
+def infer_contrib_types(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """The types of the results, None for an operator (or a variant of it) that is not known here."""
+    if _flag(node, "channels_last"):
+        return None
+    rule = _RULES.get(node.op_type)
+    if rule is not None:
+        return rule(node, operands)
+    like = _TABLE.get(node.op_type)
+    return None if like is None else _infer_like(node, operands, like)
+
+
+def is_contrib(domain: str, op_type: str) -> bool:
+    """Whether this module knows the operator; some of onnxruntime's carry ONNX's default domain."""
+    return domain in ("", "com.microsoft") and (op_type in _TABLE or op_type in _RULES)
+
+
+def _infer_like(node: onnx.NodeProto, operands: Sequence[Value | None], like: _Like) -> Types:
+    places = range(len(operands))[like.places] if isinstance(like.places, slice) else like.places
+    taken = [operands[place] for place in places if place < len(operands)]
+    teller = operands[like.dtype] if like.dtype is not None and like.dtype < len(operands) else None
+    return _infer_standard(like.op, node, taken, np.dtype(np.float32) if teller is None else teller.dtype)
+
+
+def _infer_standard(
+    op: str, node: onnx.NodeProto, operands: Sequence[Value | None], dtype: np.dtype
+) -> Types:
+    """What ONNX infers for `op` with the attributes of `node` that `op` has; the results get `dtype`.
+
+    The operands are shown as float32, which every operator takes.
+    """
+    schema = _STANDARD.schema("", op)
+    assert schema is not None
+    names = [f"operand{index}" if operand else "" for index, operand in enumerate(operands)]
+    results = [name if index < len(schema.outputs) else "" for index, name in enumerate(node.output)]
+    standard = onnx.helper.make_node(op, names, results)
+    standard.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
+    floats = [o and Value(o.name, TensorType(np.dtype(np.float32), o.shape)) for o in operands]
+    types = infer_types(standard, floats, schema, _STANDARD)
+    for type_proto in types:
+        if type_proto is not None:
+            type_proto.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    return types
+
+
+def _fused_matmul(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    if _flag(node, "transBatchA") or _flag(node, "transBatchB"):
+        return None
+    left, right = operands[:2]
+    assert left is not None
+    assert right is not None
+    sides = [
+        _transposed(left) if _flag(node, "transA") else left,
+        _transposed(right) if _flag(node, "transB") else right,
+    ]
+    return _infer_standard("MatMul", node, sides, left.dtype)
+
+
+def _transposed(value: Value) -> Value:
+    *batch, rows, columns = value.shape
+    return Value(value.name, TensorType(value.dtype, (*batch, columns, rows)))
+
+
+def _skip_normalization(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """Results: the normalised sum, mean and deviation (for training), the sum itself."""
+    data = operands[0]
+    assert data is not None
+    statistics = Value("statistics", TensorType(data.dtype, (*data.shape[:-1], 1)))
+    results = [data.type_proto, statistics.type_proto, statistics.type_proto, data.type_proto]
+    return list(results[: len(node.output)])
+
+
+def _attention(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """Packed self-attention, [batch, sequence, input] to [batch, sequence, a third of the weights' columns]."""
+    data, weights = operands[:2]
+    assert data is not None
+    assert weights is not None
+    if len(node.output) > 1 or any(attribute.name == "qkv_hidden_sizes" for attribute in node.attribute):
+        return None
+    return [Value("result", TensorType(data.dtype, (*data.shape[:2], weights.shape[1] // 3))).type_proto]
+
+
+_RULES: dict[str, Callable[[onnx.NodeProto, Sequence[Value | None]], Types | None]] = {
+    "Attention": _attention,
+    "FusedMatMul": _fused_matmul,
+    "SkipLayerNormalization": _skip_normalization,
+    "SkipSimplifiedLayerNormalization": _skip_normalization,
+    "TransposeMatMul": _fused_matmul,
+}
+
+
+def _flag(node: onnx.NodeProto, name: str) -> bool:
+    return any(attribute.name == name and attribute.i for attribute in node.attribute)

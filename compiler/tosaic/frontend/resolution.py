@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.shape_inference
 
 from tosaic.errors import UnsupportedNode, UnsupportedNodesError
 from tosaic.frontend import control_flow
-from tosaic.frontend.contrib_shapes import infer_contrib_types
+from tosaic.frontend.contrib_shapes import infer_contrib_types, is_contrib
 from tosaic.frontend.control_flow import UnresolvedError
 from tosaic.frontend.model_file import TensorStore
-from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
+from tosaic.frontend.node_evaluation import Opsets, fold, has_type_inference, infer_types
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
 
 Scope = ChainMap[str, Value]
@@ -92,13 +93,14 @@ class Resolver:
 
     def _infer(self, node: StaticNode, scope: Scope) -> None:
         """Sets the types of the results, or says why it cannot; silent if an operand has none already."""
-        if any(operand.type is None for operand in node.operands):
-            return
         try:
+            self._require_known(node.proto)
+            if any(operand.type is None for operand in node.operands):
+                return
             for result, type_proto in zip(node.outputs, self._types(node, scope)):
                 if result is not None and type_proto is not None:
                     result.type = _static_type(result.name, type_proto)
-        except (onnx.shape_inference.InferenceError, UnresolvedError) as error:
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, UnresolvedError) as error:
             reason = str(error).strip().splitlines()[0]
             node.failure = UnsupportedNode(node.name, node.proto.op_type, reason)
 
@@ -111,10 +113,17 @@ class Resolver:
             return infer_types(proto, node.inputs, schema, self.opsets)
         types = infer_contrib_types(proto, node.inputs)
         if types is None:
-            raise UnresolvedError(
-                f"no operator of this name is known in domain '{proto.domain or 'ai.onnx'}'"
-            )
+            raise UnresolvedError("the shapes of this variant's results are not known")
         return types
+
+    def _require_known(self, proto: onnx.NodeProto) -> None:
+        """Raises unless there is a rule for the types of the results."""
+        schema = self.opsets.schema(proto.domain, proto.op_type)
+        domain = proto.domain or "ai.onnx"
+        if schema is None and not is_contrib(proto.domain, proto.op_type):
+            raise UnresolvedError(f"tosaic knows no such operator in domain '{domain}'")
+        if schema is not None and not has_type_inference(schema):
+            raise UnresolvedError(f"domain '{domain}' defines no shape inference for it")
 
 
 def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
