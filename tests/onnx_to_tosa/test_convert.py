@@ -67,10 +67,16 @@ def test_result_is_valid_tosa_1_0(context: ir.Context, type: str) -> None:
     PassManager.parse("builtin.module(tosa-validate{strict-op-spec-alignment})").run(lowered.module.operation)
 
 
-def test_only_the_extensions_in_use_are_attached(context: ir.Context) -> None:
+def test_the_extensions_in_use_are_attached(context: ir.Context) -> None:
     lowered = program("Relu", "2xbf16")
     ConvertOnnxToTosaPass().run(lowered)
-    assert "extensions = [bf16]" in str(lowered.module)
+    assert "extensions = [bf16, int16]" in str(lowered.module)
+
+
+def test_lowered_module_can_be_read_back(context: ir.Context) -> None:
+    lowered = program("Relu")
+    ConvertOnnxToTosaPass().run(lowered)
+    assert ir.Module.parse(str(lowered.module)).operation.verify()
 
 
 def test_all_unsupported_nodes_are_named_at_once(context: ir.Context) -> None:

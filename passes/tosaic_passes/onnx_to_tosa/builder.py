@@ -66,6 +66,8 @@ class TosaBuilder:
             return tensor.value
         if tensor.array is None:
             raise ValueError("a tensor is a constant or has a value")
+        if tensor.size == 0:
+            self.fail(f"TOSA has no tensors without elements, and this one has shape {list(tensor.shape)}")
         try:
             attribute = self._weights.attribute(store(tensor.array))
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""The TOSA target that a module needs: spec 1.0, level 8k, both profiles, and only the extensions in use."""
+"""The TOSA target that a module needs: spec 1.0, level 8k, both profiles, and the extensions in use."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ _EXTENSION_OF_DTYPE = {
     "i4": "int4",
     "i48": "int16",
 }
+_ALWAYS = {"int16"}
+"""MLIR prints an empty list of extensions but cannot read it back, so one that costs nothing is always there."""
 _EXTENSION_OF_OP = {
     "tosa.fft2d": "fft",
     "tosa.rfft2d": "fft",
@@ -25,7 +27,7 @@ def attach_target(module: ir.Module) -> None:
     attributes = module.operation.attributes
     if "tosa.target_env" in attributes:
         del attributes["tosa.target_env"]
-    extensions = ",".join(sorted(_extensions(module)))
+    extensions = ",".join(sorted(_ALWAYS | _extensions(module)))
     options = f"specification_version=1.0 level=8k profiles=pro_int,pro_fp extensions={extensions}"
     PassManager.parse(f"builtin.module(tosa-attach-target{{{options}}})", module.context).run(
         module.operation
