@@ -31,6 +31,7 @@ from tosaic_passes.program import Program
 
 if TYPE_CHECKING:
     from torch_mlir.passmanager import PassManager
+
     from tosaic_passes.cost_model import CostModel
 
 SPLIT_MARK = "// -----\n"

@@ -1,0 +1,37 @@
+"""Finding and building the functions of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from tosaic_passes.errors import TosaicError
+
+SEGMENT_PREFIX = "segment_"
+
+
+def find_function(module: ir.Module, name: str) -> func.FuncOp:
+    """The function with this name. Raises TosaicError when there is none."""
+    for operation in functions(module):
+        if operation.name.value == name:
+            return operation
+    raise TosaicError(f"the module has no function @{name}")
+
+
+def functions(module: ir.Module) -> Iterator[func.FuncOp]:
+    """The functions of the module in the order they stand."""
+    return (operation for operation in module.body.operations if isinstance(operation, func.FuncOp))
+
+
+def segments(module: ir.Module) -> list[func.FuncOp]:
+    """The segments in the order that `@main` calls them; empty when the program is not cut."""
+    named = {f.name.value: f for f in functions(module)}
+    calls = [op for op in named["main"].entry_block.operations if isinstance(op, func.CallOp)]
+    return [named[call.attributes["callee"].value] for call in calls]
+
+
+def int_attribute(value: int) -> ir.IntegerAttr:
+    """A number of ours on an operation: i64. Needs a context."""
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)

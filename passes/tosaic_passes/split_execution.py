@@ -1,0 +1,169 @@
+"""`split-execution`: cut the program so that every message fits the limit.
+
+Input: `@main` of TOSA ops. Output: `@segment_0`, `@segment_1`, ... which `@main` calls one after the other; each
+runs in a message of its own. Kernels are never torn. The cut has the fewest segments, and among those the fewest
+instructions.
+
+    func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
+      %0 = tosa.abs %x : (tensor<8xf32>) -> tensor<8xf32>
+      %1 = tosa.exp %0 : (tensor<8xf32>) -> tensor<8xf32>
+      return %1 : tensor<8xf32>
+    }
+
+becomes, under a limit that holds one of the two,
+
+    func.func private @segment_0(%x: tensor<8xf32>) -> tensor<8xf32> { ... tosa.abs ... }
+    func.func private @segment_1(%0: tensor<8xf32>) -> tensor<8xf32> { ... tosa.exp ... }
+    func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
+      %0 = call @segment_0(%x) : (tensor<8xf32>) -> tensor<8xf32>
+      %1 = call @segment_1(%0) : (tensor<8xf32>) -> tensor<8xf32>
+      return %1 : tensor<8xf32>
+    }
+
+Each segment carries `ic.instructions` (its kernels) and `ic.message_instructions` (the whole message: overhead and page
+touches included, at most the limit).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch_mlir import ir
+
+from tosaic_passes.cost_model import Charge, CostModel, KernelCost, message_instructions
+from tosaic_passes.count_instructions import INSTRUCTIONS, UPPER_BOUND
+from tosaic_passes.errors import TosaicError
+from tosaic_passes.functions import find_function, int_attribute
+from tosaic_passes.pipeline import INJECTED
+from tosaic_passes.program import Program
+from tosaic_passes.segments import build_segments
+
+MESSAGE_INSTRUCTIONS = "ic.message_instructions"
+
+
+@dataclass(frozen=True)
+class SplitExecutionPass:
+    """Cut @main into the fewest segments that fit `limit-instructions` a message each, the cheapest such cut."""
+
+    name: ClassVar[str] = "split-execution"
+    limit_instructions: int
+    cost_model: CostModel = field(metadata=INJECTED)
+
+    def run(self, program: Program) -> None:
+        kernels = self.cost_model.kernels(program)
+
+        def overhead(index: int, last: bool) -> Charge:
+            return self.cost_model.overhead(program, index, last)
+
+        cuts = best_cuts(kernels, self.limit_instructions, self.cost_model, overhead)
+        stretches = [kernels[start:end] for start, end in zip([0, *cuts], [*cuts, len(kernels)])]
+        with program.context, ir.Location.unknown():
+            main = find_function(program.module, "main")
+            functions = build_segments(main, [[op for k in s for op in k.ops] for s in stretches])
+            for index, (function, stretch) in enumerate(zip(functions, stretches)):
+                charge = _total(stretch)
+                message = charge + overhead(index, index == len(cuts))
+                function.attributes[INSTRUCTIONS] = int_attribute(charge.instructions)
+                function.attributes[MESSAGE_INSTRUCTIONS] = int_attribute(
+                    message_instructions(self.cost_model, message)
+                )
+                if not all(kernel.exact for kernel in stretch):
+                    function.attributes[UPPER_BOUND] = ir.UnitAttr.get()
+
+
+Overhead = Callable[[int, bool], Charge]
+"""What the message of segment `index` pays besides kernels; the flag says whether it is the last one."""
+
+
+def best_cuts(kernels: Sequence[KernelCost], limit: int, model: CostModel, overhead: Overhead) -> list[int]:
+    """The kernels before which to cut: fewest segments, then fewest instructions, then the earliest cuts.
+
+    Dynamic programming over the number of segments: `layers[n]` gives, for every j, the cheapest way to run the
+    first j kernels in n messages, as its cost and where the last of these messages starts. Raises TosaicError
+    when no cut fits the limit, naming one that works.
+    """
+    count = len(kernels)
+    endings = _endings(kernels)
+
+    @functools.cache
+    def costs(start: int, extra: Charge) -> list[int]:
+        return list(_message_costs(kernels, start, limit, model, extra))
+
+    layers: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
+    for index in range(max(count, 1)):
+        inner, last = overhead(index, False), overhead(index, True)
+        final: tuple[int, int] | None = None
+        following: dict[int, tuple[int, int]] = {}
+        for start, (paid, _) in sorted(layers[index].items()):
+            ending = message_instructions(model, endings[start] + last)
+            if ending <= limit and (final is None or paid + ending < final[0]):
+                final = (paid + ending, start)
+            for end, cost in enumerate(costs(start, inner), start + 1):
+                if end not in following or paid + cost < following[end][0]:
+                    following[end] = (paid + cost, start)
+        if final is not None:
+            return _trace_back(layers, final[1])
+        layers.append(following)
+    raise _too_small(kernels, limit, model, overhead)
+
+
+def _message_costs(
+    kernels: Sequence[KernelCost], start: int, limit: int, model: CostModel, extra: Charge
+) -> Iterator[int]:
+    """The cost of the messages that run kernels[start:end], for end = start + 1 and up while the limit holds.
+
+    The message with the last kernel is left out: it has another overhead.
+    """
+    charge = extra
+    for kernel in kernels[start:-1]:
+        charge += kernel.charge
+        cost = message_instructions(model, charge)
+        if cost > limit:
+            return
+        yield cost
+
+
+def _endings(kernels: Sequence[KernelCost]) -> list[Charge]:
+    """The charge of kernels[start:], for each start."""
+    endings = [Charge()]
+    for kernel in reversed(kernels):
+        endings.append(endings[-1] + kernel.charge)
+    return endings[::-1]
+
+
+def _trace_back(layers: Sequence[dict[int, tuple[int, int]]], start: int) -> list[int]:
+    cuts = []
+    for layer in reversed(layers[1:]):
+        cuts.append(start)
+        start = layer[start][1]
+    return cuts[::-1]
+
+
+def _too_small(
+    kernels: Sequence[KernelCost], limit: int, model: CostModel, overhead: Overhead
+) -> TosaicError:
+    """With a message for every kernel, the dearest one says which limit is enough."""
+    alone = [
+        message_instructions(model, kernel.charge + overhead(index, index == len(kernels) - 1))
+        for index, kernel in enumerate(kernels)
+    ] or [message_instructions(model, overhead(0, True))]
+    enough = max(alone)
+    name = _describe(kernels[alone.index(enough)]) if kernels else "the message"
+    return TosaicError(
+        f"{name} needs {enough:,} instructions in one message, the limit is {limit:,}",
+        f"a limit of {enough} or more works",
+    )
+
+
+def _describe(kernel: KernelCost) -> str:
+    dearest = kernel.ops[max(range(len(kernel.ops)), key=lambda i: kernel.shares[i])]
+    location = dearest.location
+    name = f" '{location.name_str}'" if isinstance(location, ir.NameLoc) else ""
+    return f"{dearest.name}{name}"
+
+
+def _total(kernels: Sequence[KernelCost]) -> Charge:
+    return sum((kernel.charge for kernel in kernels), Charge())
