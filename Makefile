@@ -33,5 +33,4 @@ clean: ## remove the environment and what the demo wrote
 .venv/demo .venv/test .venv/lint: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
-	if [ $* = test ]; then $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements.txt; fi
 	touch $@
