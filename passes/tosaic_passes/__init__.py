@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNodesError", "pass_class"]
 
-PASSES = ("convert-onnx-to-tosa", "count-instructions", "fold-transposes", "split-execution")
+PASSES = (
+    "convert-onnx-to-tosa",
+    "count-instructions",
+    "fold-transposes",
+    "outline-weights",
+    "split-execution",
+)
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
 PRESETS: dict[str, tuple[str, ...]] = {

@@ -69,22 +69,23 @@ def _fill(
 
 def _read_values(operations: Sequence[ir.Operation]) -> dict[ir.Value, None]:
     """The values that these ops read, regions included, each once, in the order of reading."""
-    return {value: None for operation in _nested(operations) for value in operation.operands}
+    return {value: None for operation in nested_operations(operations) for value in operation.operands}
 
 
 def _replace_operands(operations: Sequence[ir.Operation], replacement: dict[ir.Value, ir.Value]) -> None:
-    for operation in _nested(operations):
+    for operation in nested_operations(operations):
         for index, value in enumerate(operation.operands):
             if value in replacement:
                 operation.operands[index] = replacement[value]
 
 
-def _nested(operations: Sequence[ir.Operation]) -> Iterator[ir.Operation]:
+def nested_operations(operations: Sequence[ir.Operation]) -> Iterator[ir.Operation]:
+    """These ops and all ops inside their regions, outer before inner."""
     for operation in operations:
         yield operation
         for region in operation.regions:
             for block in region.blocks:
-                yield from _nested([inner.operation for inner in block.operations])
+                yield from nested_operations([inner.operation for inner in block.operations])
 
 
 def _is_constant(value: ir.Value) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import ml_dtypes
 import numpy as np
@@ -96,11 +96,11 @@ class WeightTable(Mapping[str, np.ndarray]):
         if numpy_dtype_size(element) != array.dtype.itemsize:
             raise ValueError(f"{array.dtype} does not fit element type {element}")
         tensor = ir.RankedTensorType.get(array.shape, element)
-        if array.nbytes <= INLINE_BYTES or _is_splat(array):
+        if stays_inline(array):
             return _inline(array, tensor)
         key = (str(tensor), hashlib.sha256(array.reshape(-1).view(np.uint8)).digest())
         if key not in self._by_content:
-            self._by_content[key] = self._resource(array, hint, tensor)
+            self._by_content[key] = self.resource(hint, array, tensor)
         return self._by_content[key]
 
     @classmethod
@@ -112,9 +112,11 @@ class WeightTable(Mapping[str, np.ndarray]):
         """
         table = cls()
         attributes = _resource_attributes(module)
-        for name, raw in _printed_resources(module) if attributes else ():
-            if name in attributes:
-                table._bind(name, raw, attributes[name])
+        contents = dict(_printed_resources(module)) if attributes else {}
+        for attribute in attributes:
+            name = resource_name(attribute)
+            if name in contents:
+                table._bind(name, contents[name], attribute)
         return table
 
     def array(self, attribute: ir.Attribute) -> np.ndarray:
@@ -127,7 +129,24 @@ class WeightTable(Mapping[str, np.ndarray]):
                 f"the values of the constant '{name}' are not in the module",
                 "write the module without eliding its resources",
             )
-        return self._arrays[name]
+        array, tensor = self._arrays[name], ir.RankedTensorType(attribute.type)
+        dtype = numpy_dtype(tensor.element_type)
+        same = array.shape == tuple(tensor.shape) and array.dtype.itemsize == dtype.itemsize
+        return array if same else array.reshape(-1).view(dtype).reshape(tensor.shape)
+
+    def resource(self, name: str, array: np.ndarray, tensor: ir.Type) -> ir.Attribute:
+        """A new `dense_resource` of this name; MLIR puts a number behind a name that the context has already."""
+        raw = array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+        attribute = ir.DenseResourceElementsAttr.get_from_buffer(raw, name, tensor)
+        self._arrays[resource_name(attribute) or name] = array
+        return attribute
+
+    def retain(self, names: Set[str]) -> None:
+        """Forget every array but those."""
+        self._arrays = {name: array for name, array in self._arrays.items() if name in names}
+        self._by_content = {
+            key: attribute for key, attribute in self._by_content.items() if resource_name(attribute) in names
+        }
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Bind the array of a resource that the module names already."""
@@ -144,13 +163,10 @@ class WeightTable(Mapping[str, np.ndarray]):
         self._arrays[name] = np.frombuffer(raw, dtype).reshape(tensor.shape)
         self._by_content.setdefault((str(tensor), hashlib.sha256(raw).digest()), attribute)
 
-    def _resource(self, array: np.ndarray, hint: str, tensor: ir.Type) -> ir.Attribute:
-        raw = array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
-        attribute = ir.DenseResourceElementsAttr.get_from_buffer(raw, hint, tensor)
-        name = resource_name(attribute)
-        assert name is not None
-        self._arrays[name] = array
-        return attribute
+
+def stays_inline(array: np.ndarray) -> bool:
+    """Whether a constant is written into the IR text: it is small, or one value repeated."""
+    return array.nbytes <= INLINE_BYTES or _is_splat(array)
 
 
 def numpy_dtype_size(element: ir.Type) -> int:
@@ -158,8 +174,8 @@ def numpy_dtype_size(element: ir.Type) -> int:
     return np.dtype(_DTYPES.get(str(element), np.dtype(np.uint8))).itemsize
 
 
-def _resource_attributes(module: ir.Module) -> dict[str, ir.Attribute]:
-    """Every `dense_resource` that an op of the module carries, by its resource name."""
+def _resource_attributes(module: ir.Module) -> list[ir.Attribute]:
+    """Every `dense_resource` that an op of the module carries."""
     attributes: list[ir.Attribute] = []
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
@@ -167,12 +183,8 @@ def _resource_attributes(module: ir.Module) -> dict[str, ir.Attribute]:
         return ir.WalkResult.ADVANCE
 
     module.operation.walk(visit)
-    found: dict[str, ir.Attribute] = {}
-    for attribute in attributes:
-        name = None if isinstance(attribute, ir.DenseElementsAttr) else resource_name(attribute)
-        if name is not None and found.setdefault(name, attribute).type != attribute.type:
-            raise TosaicError(f"the constant '{name}' is used with two types")
-    return found
+    elements = [a for a in attributes if not isinstance(a, ir.DenseElementsAttr)]
+    return [attribute for attribute in elements if resource_name(attribute) is not None]
 
 
 def _printed_resources(module: ir.Module) -> Iterator[tuple[str, bytes]]:

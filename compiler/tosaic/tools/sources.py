@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tosaic.artifact.modules import BYTECODE_MAGIC, parse_module
+from tosaic.artifact.modules import BYTECODE_MAGIC, new_context, parse_module
 from tosaic.errors import TosaicError
 from tosaic_passes.program import Program
 
@@ -50,7 +50,8 @@ class Source:
             return parse_module(self.content)
         from tosaic import frontend  # imports onnx, which a run on MLIR must not pay for
 
-        return frontend.load(self.path if self.path is not None else self._onnx_model())
+        model = self.path if self.path is not None else self._onnx_model()
+        return frontend.load(model, context=new_context())
 
     def _onnx_model(self) -> object:
         if isinstance(self.content, bytes):
