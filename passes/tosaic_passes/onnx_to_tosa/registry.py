@@ -13,11 +13,17 @@ TOPICS = (
     "cast",
     "comparison",
     "constants",
+    "convolution",
     "elementwise",
     "indexing",
+    "linear",
     "movement",
+    "normalization",
+    "pooling",
     "reduction",
+    "resize",
     "shape",
+    "softmax",
 )
 """Modules of this package that hold lowerings, one a topic."""
 
