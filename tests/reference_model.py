@@ -46,15 +46,14 @@ def run(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def serialize(program: Program) -> bytes:
     """The program as a TOSA flatbuffer, written by Arm's tosa-opt."""
-    import tosa_tools
+    import tosa_tools_cli
 
-    binary = Path(tosa_tools.__file__).parent.parent / "bin" / "tosa-opt"
-    tosa_opt = str(binary) if binary.exists() else "tosa-opt"
+    tosa_opt = Path(tosa_tools_cli.__file__).parent.parent / "bin" / "tosa-opt"
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "program.mlirbc"), Path(folder, "program.tosa")
         with source.open("wb") as file:
             program.module.operation.write_bytecode(file)
-        command = [tosa_opt, str(source), "--tosa-serialize", f"--tosa-flatbuffer-filename={target}"]
+        command = [str(tosa_opt), str(source), "--tosa-serialize", f"--tosa-flatbuffer-filename={target}"]
         done = subprocess.run([*command, "-o", "/dev/null"], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"tosa-opt cannot serialise the program: {done.stderr[:2000]}")
@@ -64,7 +63,7 @@ def serialize(program: Program) -> bytes:
 def _run(flatbuffer: bytes, inputs: list[np.ndarray], pipe: multiprocessing.connection.Connection) -> None:
     import tosa_reference_model
 
-    outputs, status = tosa_reference_model.run(flatbuffer, inputs, verbosity="NONE")
+    outputs, status = tosa_reference_model.run(flatbuffer, inputs)
     pipe.send(([np.asarray(output) for output in outputs], status.name))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import ml_dtypes
 import numpy as np
@@ -52,7 +52,7 @@ class TosaBuilder:
 
     # Values
 
-    def fail(self, reason: str, remedy: str = "") -> LoweringFailure:
+    def fail(self, reason: str, remedy: str = "") -> NoReturn:
         """The node cannot be lowered: raised, and reported together with all other nodes that cannot."""
         raise LoweringFailure(reason, remedy)
 
@@ -186,7 +186,6 @@ class TosaBuilder:
             return tuple(np.broadcast_shapes(*(x.shape for x in tensors)))
         except ValueError:
             self.fail(f"shapes {', '.join(str(list(x.shape)) for x in tensors)} do not broadcast")
-            raise
 
     def add(self, a: Operand, b: Operand) -> Tensor:
         return self.elementwise("add", a, b)

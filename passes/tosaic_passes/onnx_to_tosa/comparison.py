@@ -27,7 +27,7 @@ def _register_binary(op: str, tosa: str, *, swapped: bool = False) -> None:
     def legacy(
         ctx: LoweringContext, a: Tensor, b: Tensor, *, axis: int | None = None, broadcast: int = 0
     ) -> Tensor:
-        return function(ctx, a, align_legacy_broadcast(a, b, axis, broadcast))
+        return function(ctx, a, align_legacy_broadcast(ctx, a, b, axis, broadcast))
 
     operands = " of the swapped operands" if swapped else ""
     function.__doc__ = f"`tosa.{tosa}`{operands} with broadcasting."

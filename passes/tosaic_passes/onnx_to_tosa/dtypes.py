@@ -31,7 +31,7 @@ FLOAT32 = np.dtype(np.float32)
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT8 = (np.dtype(ml_dtypes.float8_e4m3fn), np.dtype(ml_dtypes.float8_e5m2))
 
-_NARROWED = {
+_NARROWED: dict[np.dtype, np.dtype] = {
     INT64: INT32,
     np.dtype(np.uint64): UINT32,
     np.dtype(np.float64): FLOAT32,
@@ -44,13 +44,14 @@ _NARROWED = {
     np.dtype(ml_dtypes.float8_e5m2fnuz): FLOAT32,
 }
 _LOSSY = {np.dtype(np.int64), np.dtype(np.uint64), np.dtype(np.float64)}
-_SIGNLESS = {UINT8: INT8, UINT16: INT16, UINT32: INT32}
-_ARITHMETIC = {
+_SIGNLESS: dict[np.dtype, np.dtype] = {UINT8: INT8, UINT16: INT16, UINT32: INT32}
+_ARITHMETIC: dict[np.dtype, np.dtype] = {
     INT8: INT32,
     INT16: INT32,
     UINT8: INT32,
     UINT16: INT32,
-    **dict.fromkeys(FLOAT8, FLOAT32),
+    FLOAT8[0]: FLOAT32,
+    FLOAT8[1]: FLOAT32,
 }
 _NAMES = {
     "i1": "bool",

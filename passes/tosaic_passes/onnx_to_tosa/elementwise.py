@@ -38,7 +38,7 @@ def _register_binary(op: str, tosa: str) -> None:
     def legacy(
         ctx: LoweringContext, a: Tensor, b: Tensor, *, axis: int | None = None, broadcast: int = 0
     ) -> Tensor:
-        return ctx.elementwise(tosa, a, align_legacy_broadcast(a, b, axis, broadcast))
+        return ctx.elementwise(tosa, a, align_legacy_broadcast(ctx, a, b, axis, broadcast))
 
     function.__doc__ = f"`tosa.{tosa}` with broadcasting."
     legacy.__doc__ = f"`tosa.{tosa}`; the second operand is aligned at `axis`."
@@ -73,7 +73,7 @@ def div_legacy(
     ctx: LoweringContext, a: Tensor, b: Tensor, *, axis: int | None = None, broadcast: int = 0
 ) -> Tensor:
     """As from opset 7 on; the second operand is aligned at `axis`."""
-    return ctx.div(a, align_legacy_broadcast(a, b, axis, broadcast))
+    return ctx.div(a, align_legacy_broadcast(ctx, a, b, axis, broadcast))
 
 
 @lowering("Div", since=7)
@@ -169,7 +169,7 @@ def pow_legacy(
     ctx: LoweringContext, a: Tensor, b: Tensor, *, axis: int | None = None, broadcast: int = 0
 ) -> Tensor:
     """As from opset 7 on; the second operand is aligned at `axis`."""
-    return pow_(ctx, a, align_legacy_broadcast(a, b, axis, broadcast))
+    return pow_(ctx, a, align_legacy_broadcast(ctx, a, b, axis, broadcast))
 
 
 @lowering("Pow", since=7)

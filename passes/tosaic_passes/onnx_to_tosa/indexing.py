@@ -71,7 +71,7 @@ def gather_elements(ctx: LoweringContext, x: Tensor, indices: Tensor, *, axis: i
     count = x.size // size
     values = ctx.reshape(ctx.transpose(x, last), (count, size, 1))
     taken = ctx.gather(values, ctx.reshape(rows, (count, rows.shape[-1])))
-    return ctx.transpose(ctx.reshape(taken, rows.shape), np.argsort(last))
+    return ctx.transpose(ctx.reshape(taken, rows.shape), np.argsort(last).tolist())
 
 
 @lowering("GatherND", since=11)

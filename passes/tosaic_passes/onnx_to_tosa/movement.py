@@ -30,9 +30,9 @@ def split_sizes(
 ) -> tuple[Tensor, ...]:
     """One `tosa.slice` a result."""
     axis = ctx.axis(axis, x.rank)
-    parts = [r.shape[axis] if r is not None else None for r in ctx.results]
-    if None in parts:
-        parts = _given_sizes(ctx, x.shape[axis], sizes, split, len(parts))
+    parts = [r.shape[axis] for r in ctx.results if r is not None]
+    if len(parts) < len(ctx.results):
+        parts = _given_sizes(ctx, x.shape[axis], sizes, split, len(ctx.results))
     starts = np.cumsum([0, *parts]).tolist()
     return tuple(ctx.slice_axis(x, axis, start, size) for start, size in zip(starts, parts))
 

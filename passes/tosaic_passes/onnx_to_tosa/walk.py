@@ -106,7 +106,7 @@ class FunctionLowering:
             return self._context.value(tensor)
         except LoweringFailure as failure:
             self._fail("main", "graph", f"an output: {failure.reason}", failure.remedy)
-            return self._placeholder(tensor.shape, tensor.dtype)
+            return self._context.value(self._placeholder(tensor))
 
     def _lower_operation(self, operation: ir.Operation) -> None:
         results = tuple(_result_type(result.type) for result in operation.results)
@@ -114,9 +114,7 @@ class FunctionLowering:
             outputs = self._lower(operation, results)
         except LoweringFailure as failure:
             self._fail(_node_name(operation), _op_type(operation), failure.reason, failure.remedy)
-            outputs = [
-                r and Tensor(r.shape, r.dtype, value=self._placeholder(r.shape, r.dtype)) for r in results
-            ]
+            outputs = [None if result is None else self._placeholder(result) for result in results]
         for result, output in zip(operation.results, outputs):
             self._tensors[result] = output
 
@@ -182,9 +180,10 @@ class FunctionLowering:
     def _fail(self, node: str, op: str, reason: str, remedy: str = "") -> None:
         self.failures.append(UnsupportedNode(node, op, reason, remedy, ir.Location.current))
 
-    def _placeholder(self, shape: Sequence[int], dtype: np.dtype) -> ir.Value:
+    def _placeholder(self, like: ResultType | Tensor) -> Tensor:
         """Stands for what a failed node would give, so that the nodes after it are checked as well."""
-        return ir.Operation.create("ic.failed", results=[storage_type(shape, dtype)]).results[0]
+        failed = ir.Operation.create("ic.failed", results=[storage_type(like.shape, like.dtype)])
+        return Tensor(like.shape, like.dtype, value=failed.results[0])
 
     def _note_narrowing(self, result: ResultType) -> None:
         if narrowing_loses(result.onnx_dtype):

@@ -1,0 +1,95 @@
+"""One ONNX node, lowered to valid TOSA, run on Arm's reference model, and compared with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+from torch_mlir.passmanager import PassManager
+
+import reference_model
+from tosaic import frontend
+from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
+from tosaic_passes.program import Program
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def check(
+    op: str,
+    inputs: Arrays,
+    *,
+    opset: int = 17,
+    domain: str = "",
+    constants: Collection[str] = (),
+    outputs: int = 1,
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+    **attributes: Any,
+) -> None:
+    """Asserts that the TOSA of a node computes what onnxruntime does.
+
+    `inputs` are the operands in order (an empty name stands for an absent one); those in `constants`
+    become initializers. Integer results have to be equal.
+    """
+    model = node_model(
+        op, inputs, opset=opset, domain=domain, constants=constants, outputs=outputs, **attributes
+    )
+    fed = {name: array for name, array in inputs.items() if name not in constants and name.strip()}
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, fed)
+    actual = reference_model.run(lower(model), list(fed.values()))
+    for got, wanted in zip(actual, expected, strict=True):
+        assert got.dtype == wanted.dtype
+        if wanted.dtype.kind in "iub":
+            np.testing.assert_array_equal(got, wanted)
+        else:
+            np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol, atol)
+
+
+def lower(model: onnx.ModelProto) -> Program:
+    """The model in TOSA that `tosa-validate` accepts for the target it names."""
+    program = frontend.load(model)
+    ConvertOnnxToTosaPass().run(program)
+    validate = "builtin.module(tosa-validate{strict-op-spec-alignment})"
+    PassManager.parse(validate, program.context).run(program.module.operation)
+    return program
+
+
+def node_model(
+    op: str,
+    inputs: Arrays,
+    *,
+    opset: int,
+    domain: str = "",
+    constants: Collection[str] = (),
+    outputs: int = 1,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """A checked model of one node whose result types onnx infers."""
+    names = [name.strip() for name in inputs]
+    results = [f"result_{i}" for i in range(outputs)]
+    node = helper.make_node(op, names, results, name="node", domain=domain, **attributes)
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in inputs.items()
+        if name.strip() and name not in constants
+    ]
+    initializers = [onnx.numpy_helper.from_array(inputs[name], name) for name in constants]
+    graph = helper.make_graph([node], "graph", infos, [], initializers)
+    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    graph_outputs = _inferred(model, results)
+    model.graph.output.extend(graph_outputs)
+    return model
+
+
+def _inferred(model: onnx.ModelProto, results: list[str]) -> list[onnx.ValueInfoProto]:
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in results)
+    inferred = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
+    return list(inferred.graph.output)
