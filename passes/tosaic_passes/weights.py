@@ -29,10 +29,15 @@ _FLOATS = {
     "f8E5M2": ml_dtypes.float8_e5m2,
     "f8E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
     "f8E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+    "f8E8M0FNU": ml_dtypes.float8_e8m0fnu,
+    "f4E2M1FN": ml_dtypes.float4_e2m1fn,
 }
 _DTYPES: dict[str, np.dtype] = {
     "i1": np.dtype(np.bool_),
     "i4": np.dtype(ml_dtypes.int4),
+    "i2": np.dtype(ml_dtypes.int2),
+    "ui4": np.dtype(ml_dtypes.uint4),
+    "ui2": np.dtype(ml_dtypes.uint2),
     "i48": np.dtype(np.int64),
     "index": np.dtype(np.int64),
     **{name: np.dtype(kind) for name, kind in _FLOATS.items()},
@@ -41,7 +46,6 @@ _DTYPES: dict[str, np.dtype] = {
 }
 _ELEMENT_NAMES = {
     **{dtype: name for name, dtype in _DTYPES.items() if not name.startswith(("si", "i48", "index"))},
-    np.dtype(ml_dtypes.uint4): "ui4",
     np.dtype(np.complex64): "complex<f32>",
     np.dtype(np.complex128): "complex<f64>",
 }

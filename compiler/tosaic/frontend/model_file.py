@@ -18,8 +18,6 @@ from tosaic.errors import TosaicError
 from tosaic.frontend.wire import SAME_BUFFER, MalformedError, detach_large_tensors
 
 TEXT_SUFFIX = ".onnxtxt"
-OLDEST_OPSET = 6
-"""Older opsets have no shape inference in the onnx package."""
 
 
 class TensorStore:
@@ -158,12 +156,6 @@ def _check(proto: onnx.ModelProto, shown: str) -> None:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise TosaicError(f"{shown} is not valid ONNX: {_first_line(error)}") from error
-    opset = opsets(proto).get("")
-    if opset is not None and opset < OLDEST_OPSET:
-        raise TosaicError(
-            f"{shown} has opset {opset}, opsets from {OLDEST_OPSET} up are taken",
-            "convert it with onnx.version_converter.convert_version(model, 13)",
-        )
 
 
 def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:

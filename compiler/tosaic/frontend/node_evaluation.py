@@ -56,12 +56,6 @@ def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | Non
         return None
 
 
-def has_type_inference(schema: onnx.defs.OpSchema) -> bool:
-    """Whether ONNX knows the types of the results, by a rule or by the operator's function body."""
-    has_body = "has_function", "has_context_dependent_function"  # which the type stubs do not list
-    return schema.has_type_and_shape_inference_function or any(getattr(schema, name) for name in has_body)
-
-
 def infer_types(
     node: onnx.NodeProto, operands: Sequence[Value | None], schema: onnx.defs.OpSchema, opsets: Opsets
 ) -> list[onnx.TypeProto | None]:
@@ -70,8 +64,6 @@ def infer_types(
     Raises:
         onnx.shape_inference.InferenceError: the operands do not fit the operator.
     """
-    if not schema.has_type_and_shape_inference_function:
-        return _infer_by_body(node, operands, opsets)
     present = [operand for operand in operands if operand is not None]
     names = [name for name in node.input if name]
     types = {name: operand.type_proto for name, operand in zip(names, present)}
@@ -80,26 +72,6 @@ def infer_types(
         schema, node, types, data, opset_imports=opsets.imports(), ir_version=opsets.ir_version
     )
     return [inferred.get(name) for name in node.output]
-
-
-def _infer_by_body(
-    node: onnx.NodeProto, operands: Sequence[Value | None], opsets: Opsets
-) -> list[onnx.TypeProto | None]:
-    """For operators without a rule of their own: ONNX looks into the function body that defines them."""
-    model = _one_node_model(node, operands, opsets)
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    types = {info.name: info.type for info in inferred.graph.output}
-    return [types.get(name) for name in node.output]
-
-
-def _one_node_model(
-    node: onnx.NodeProto, operands: Sequence[Value | None], opsets: Opsets
-) -> onnx.ModelProto:
-    named = {name: operand for name, operand in zip(node.input, operands) if operand is not None}
-    inputs = [onnx.ValueInfoProto(name=name, type=operand.type_proto) for name, operand in named.items()]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    graph = onnx.helper.make_graph([node], "node", inputs, outputs)
-    return onnx.helper.make_model(graph, opset_imports=opsets.imports(), ir_version=opsets.ir_version)
 
 
 def _is_shown(value: Value) -> bool:
@@ -155,6 +127,16 @@ def _evaluate(node: StaticNode, opsets: Opsets) -> list[np.ndarray | None]:
     with np.errstate(all="ignore"):
         results = iter(evaluator.run(None, feeds))
     return [np.asarray(next(results)) if name else None for name in node.proto.output]
+
+
+def _one_node_model(
+    node: onnx.NodeProto, operands: Sequence[Value | None], opsets: Opsets
+) -> onnx.ModelProto:
+    named = {name: operand for name, operand in zip(node.input, operands) if operand is not None}
+    inputs = [onnx.ValueInfoProto(name=name, type=operand.type_proto) for name, operand in named.items()]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "node", inputs, outputs)
+    return onnx.helper.make_model(graph, opset_imports=opsets.imports(), ir_version=opsets.ir_version)
 
 
 def _agrees(result: np.ndarray | None, output: Value | None) -> bool:

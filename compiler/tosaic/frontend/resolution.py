@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -12,11 +12,11 @@ import onnx.shape_inference
 
 from tosaic.errors import UnsupportedNode, UnsupportedNodesError
 from tosaic.frontend import control_flow
-from tosaic.frontend.contrib_shapes import infer_contrib_types, is_contrib
 from tosaic.frontend.control_flow import UnresolvedError
 from tosaic.frontend.model_file import TensorStore
-from tosaic.frontend.node_evaluation import Opsets, fold, has_type_inference, infer_types
+from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
+from tosaic.frontend.type_rules import has_rule, infer_types_by_rule
 
 Scope = ChainMap[str, Value]
 _GRAPH_KINDS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -59,9 +59,13 @@ class Resolver:
             scope[tensor.name] = constant(tensor.name, self._tensors.array(tensor))
         nodes: list[StaticNode] = []
         live = _live_nodes(proto)
+        declared = _declared_types(proto)
         for index, node in enumerate(proto.node):
-            if index in live:
-                nodes += self._node(node, prefix + (node.name or f"{node.op_type}_{index}"), scope)
+            if index not in live:
+                continue
+            resolved = self._node(node, prefix + (node.name or f"{node.op_type}_{index}"), scope)
+            _adopt(resolved, declared)
+            nodes += resolved
         return StaticGraph(list(inputs), [scope[info.name] for info in proto.output], nodes)
 
     def _node(self, proto: onnx.NodeProto, name: str, scope: Scope) -> list[StaticNode]:
@@ -109,9 +113,9 @@ class Resolver:
         if any(attribute.type in _GRAPH_KINDS for attribute in proto.attribute):
             return control_flow.infer(self, node, scope)
         schema = self.opsets.schema(proto.domain, proto.op_type)
-        if schema is not None:
+        if schema is not None and schema.has_type_and_shape_inference_function:
             return infer_types(proto, node.inputs, schema, self.opsets)
-        types = infer_contrib_types(proto, node.inputs)
+        types = infer_types_by_rule(proto, node.inputs)
         if types is None:
             raise UnresolvedError("the shapes of this variant's results are not known")
         return types
@@ -119,11 +123,11 @@ class Resolver:
     def _require_known(self, proto: onnx.NodeProto) -> None:
         """Raises unless there is a rule for the types of the results."""
         schema = self.opsets.schema(proto.domain, proto.op_type)
-        domain = proto.domain or "ai.onnx"
-        if schema is None and not is_contrib(proto.domain, proto.op_type):
-            raise UnresolvedError(f"tosaic knows no such operator in domain '{domain}'")
-        if schema is not None and not has_type_inference(schema):
-            raise UnresolvedError(f"domain '{domain}' defines no shape inference for it")
+        inferable = schema is not None and schema.has_type_and_shape_inference_function
+        if not inferable and not has_rule(proto.domain, proto.op_type):
+            raise UnresolvedError(
+                f"no operator of domain '{proto.domain or 'ai.onnx'}' with a known result type"
+            )
 
 
 def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
@@ -139,6 +143,23 @@ def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
         return None
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     return TensorType(dtype, tuple(dim.dim_value for dim in tensor.shape.dim))
+
+
+def _declared_types(graph: onnx.GraphProto) -> dict[str, TensorType]:
+    """The static types that the model itself states for its values."""
+    types = {}
+    for info in (*graph.value_info, *graph.output):
+        if info.type.WhichOneof("value") == "tensor_type":
+            types[info.name] = _static_type(info.name, info.type)
+    return {name: type for name, type in types.items() if type is not None}
+
+
+def _adopt(nodes: Sequence[StaticNode], declared: Mapping[str, TensorType]) -> None:
+    """Where a shape depends on data, the model's own statement counts (how many rows Unique gives, say)."""
+    for node in nodes:
+        if node.failure is None and all(operand.type is not None for operand in node.operands):
+            for result in node.results:
+                result.type = result.type or declared.get(result.name)
 
 
 def _without_initializers(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
@@ -200,9 +221,16 @@ def _failures(graph: StaticGraph) -> Iterator[UnsupportedNode]:
     for node in graph.nodes:
         for subgraph in node.graphs.values():
             yield from _failures(subgraph)
-        failure = node.failure or _unknown_result(node)
+        failure = node.failure or _string_tensor(node) or _unknown_result(node)
         if failure is not None:
             yield failure
+
+
+def _string_tensor(node: StaticNode) -> UnsupportedNode | None:
+    for value in (*node.operands, *node.results):
+        if value.type is not None and value.dtype.kind in "OSU":
+            return UnsupportedNode(node.name, node.proto.op_type, f"'{value.name}' is a tensor of strings")
+    return None
 
 
 def _unknown_result(node: StaticNode) -> UnsupportedNode | None:

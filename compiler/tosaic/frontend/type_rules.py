@@ -1,8 +1,8 @@
-"""Types of the results of onnxruntime's own operators, for which the onnx package has no schema.
+"""Types of the results of operators for which the onnx package has no inference rule.
 
-Most of them are a standard operator with scales and zero points among its operands, so their shapes are that
-operator's: the table says which, and where its operands stand. Source of the signatures: onnxruntime's
-docs/ContribOperators.md.
+Most of them are onnxruntime's own: a standard operator with scales and zero points among its operands, so their
+shapes are that operator's. The table says which, and where its operands stand. Source of the signatures:
+onnxruntime's docs/ContribOperators.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from tosaic.frontend.static_graph import TensorType, Value
 _STANDARD = Opsets({"": 21}, ir_version=10)
 """The opset whose operators the table refers to."""
 
+_FLOAT = np.dtype(np.float32)
+_BOOL = np.dtype(np.bool_)
+
 Types = list[onnx.TypeProto | None]
 
 
@@ -26,12 +29,12 @@ Types = list[onnx.TypeProto | None]
 class _Like:
     """Result shapes are those of the standard `op` on the operands at `places`.
 
-    The results have the dtype of the operand at `dtype`, float32 where there is none.
+    The results have this dtype, or that of the operand at this place (float32 where it is absent).
     """
 
     op: str
     places: tuple[int, ...] | slice = (0,)
-    dtype: int | None = 0
+    dtype: int | np.dtype = 0
 
 
 _TABLE = {
@@ -43,7 +46,11 @@ _TABLE = {
     "FusedConv": _Like("Conv", (0, 1, 2)),
     "FusedGemm": _Like("Gemm", (0, 1, 2)),
     "Gelu": _Like("Identity"),
-    "MatMulIntegerToFloat": _Like("MatMul", (0, 1), None),
+    "GreaterOrEqual": _Like("Greater", (0, 1), _BOOL),
+    "GroupNormalization": _Like("Identity"),
+    "LessOrEqual": _Like("Less", (0, 1), _BOOL),
+    "MatMulIntegerToFloat": _Like("MatMul", (0, 1), _FLOAT),
+    "MeanVarianceNormalization": _Like("Identity"),
     "QGemm": _Like("Gemm", (0, 3), 8),
     "QLinearAdd": _Like("Add", (0, 3)),
     "QLinearAveragePool": _Like("AveragePool"),
@@ -61,7 +68,7 @@ _TABLE = {
 }
 
 
-def infer_contrib_types(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+def infer_types_by_rule(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
     """The types of the results, None for an operator (or a variant of it) that is not known here."""
     if _flag(node, "channels_last"):
         return None
@@ -72,7 +79,7 @@ def infer_contrib_types(node: onnx.NodeProto, operands: Sequence[Value | None]) 
     return None if like is None else _infer_like(node, operands, like)
 
 
-def is_contrib(domain: str, op_type: str) -> bool:
+def has_rule(domain: str, op_type: str) -> bool:
     """Whether this module knows the operator; some of onnxruntime's carry ONNX's default domain."""
     return domain in ("", "com.microsoft") and (op_type in _TABLE or op_type in _RULES)
 
@@ -80,8 +87,14 @@ def is_contrib(domain: str, op_type: str) -> bool:
 def _infer_like(node: onnx.NodeProto, operands: Sequence[Value | None], like: _Like) -> Types:
     places = range(len(operands))[like.places] if isinstance(like.places, slice) else like.places
     taken = [operands[place] for place in places if place < len(operands)]
-    teller = operands[like.dtype] if like.dtype is not None and like.dtype < len(operands) else None
-    return _infer_standard(like.op, node, taken, np.dtype(np.float32) if teller is None else teller.dtype)
+    return _infer_standard(like.op, node, taken, _result_dtype(operands, like.dtype))
+
+
+def _result_dtype(operands: Sequence[Value | None], dtype: int | np.dtype) -> np.dtype:
+    if isinstance(dtype, np.dtype):
+        return dtype
+    operand = operands[dtype] if dtype < len(operands) else None
+    return _FLOAT if operand is None else operand.dtype
 
 
 def _infer_standard(
@@ -97,7 +110,7 @@ def _infer_standard(
     results = [name if index < len(schema.outputs) else "" for index, name in enumerate(node.output)]
     standard = onnx.helper.make_node(op, names, results)
     standard.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
-    floats = [o and Value(o.name, TensorType(np.dtype(np.float32), o.shape)) for o in operands]
+    floats = [o and Value(o.name, TensorType(_FLOAT, o.shape)) for o in operands]
     types = infer_types(standard, floats, schema, _STANDARD)
     for type_proto in types:
         if type_proto is not None:
