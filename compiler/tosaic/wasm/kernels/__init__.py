@@ -1,0 +1,35 @@
+"""Kernels for TOSA ops: a table from the op to its builder, imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
+
+Builder = Callable[[KernelRequest, PriceList, KernelOptions], Kernel]
+
+_MODULES = {
+    "elementwise": ("elementwise",),
+}
+"""Module of this package -> the ops that its `build` takes."""
+
+_MODULE_OF = {op: module for module, ops in _MODULES.items() for op in ops}
+
+
+def build(request: KernelRequest, prices: PriceList, options: KernelOptions | None = None) -> Kernel:
+    """The kernel for a request.
+
+    Raises `TosaicError` when there is none for the op or its element types.
+    """
+    if (module := _MODULE_OF.get(request.op)) is None:
+        raise TosaicError(f"tosa.{request.op} has no kernel")
+    builder: Builder = import_module(f"{__name__}.{module}").build
+    return builder(request, prices, options or KernelOptions())
+
+
+def supported_operations() -> frozenset[str]:
+    """The ops with a kernel of their own ("elementwise" stands for everything an expression may hold)."""
+    return frozenset(_MODULE_OF)
