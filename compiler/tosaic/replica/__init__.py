@@ -1,5 +1,9 @@
 """Runs canisters here as the network would: metered by its price list, held to its limits.
 
+    canister = Replica().install(wasm)
+    response = canister.update("infer", candid.encode([array]))
+    response.reply, response.messages                 # bytes, and each message with its instructions
+
 For one module of kernels, without messages:
 
     instance = instantiate(Module(4, {"kernel": function}).encode(), prices)
@@ -9,5 +13,20 @@ For one module of kernels, without messages:
 """
 
 from tosaic.replica.instance import Instance, LimitExceeded, Trapped, Usage, instantiate
+from tosaic.replica.message import ANONYMOUS, Message, Reject, Response, principal_text
+from tosaic.replica.replica import InstalledCanister, Replica
 
-__all__ = ["Instance", "LimitExceeded", "Trapped", "Usage", "instantiate"]
+__all__ = [
+    "ANONYMOUS",
+    "InstalledCanister",
+    "Instance",
+    "LimitExceeded",
+    "Message",
+    "Reject",
+    "Replica",
+    "Response",
+    "Trapped",
+    "Usage",
+    "instantiate",
+    "principal_text",
+]

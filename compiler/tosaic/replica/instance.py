@@ -18,14 +18,17 @@ from tosaic.errors import TosaicError
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.replica.meter import (
     COUNTER_EXPORT,
+    GLOBAL_EXPORT,
     PAGES_EXPORT,
     READ_MAP,
+    TABLE_EXPORT,
     WRITE_MAP,
     Charges,
     MeteredModule,
     meter,
 )
-from tosaic.wasm.decode import BinaryModule
+from tosaic.wasm.decode import GLOBAL, BinaryModule
+from tosaic.wasm.ic0 import IC0
 
 _STACK_BYTES = 1 << 20
 
@@ -111,8 +114,8 @@ def compile_metered(
 class Instance:
     """An instance with its memory and counters.
 
-    `functions` implements the imports by name, each with its parameter values as arguments; what they raise ends
-    the call.
+    `functions` implements the imports of ic0 by name, each with its parameter values, unsigned, as arguments; what
+    they raise ends the call.
     """
 
     compiled: CompiledModule
@@ -185,7 +188,29 @@ class Instance:
             raise Trapped("the module exports no memory")
         return _view(self.memory, self.store)
 
+    @property
+    def memory_bytes(self) -> int:
+        return len(self.bytes()) if self.memory is not None else 0
+
+    def globals(self) -> list[wasmtime.Global]:
+        """The mutable globals of the module itself."""
+        count = self.compiled.original.count(GLOBAL)
+        found = [self.exports[GLOBAL_EXPORT.format(i)] for i in range(count)]
+        return [g for g in found if g.type(self.store).mutable]
+
     # Calls
+
+    def table_function(self, index: int) -> wasmtime.Func:
+        """The function at an index of the module's table.
+
+        Raises:
+            Trapped: there is none.
+        """
+        table = self.exports.get(TABLE_EXPORT)
+        found = table.get(self.store, index) if table is not None and index < table.size(self.store) else None
+        if not isinstance(found, wasmtime.Func):
+            raise Trapped(f"the table holds no function at {index}")
+        return found
 
     def call(self, name: str, *arguments: int | float, limit: int = 1 << 62) -> Usage:
         """Call an exported function, counting from zero.
@@ -197,9 +222,7 @@ class Instance:
 
     def invoke(self, function: wasmtime.Func, *arguments: int | float, limit: int = 1 << 62) -> Usage:
         """Call a function of this instance, counting from zero."""
-        self.left = limit
-        self._touched_map()[:] = 0
-        self._raised = None
+        self.reset(limit)
         try:
             results = function(self.store, *arguments)
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
@@ -207,6 +230,12 @@ class Instance:
         if self.left < 0:
             raise LimitExceeded
         return Usage(limit - self.left, *self.pages(), results=results)
+
+    def reset(self, limit: int) -> None:
+        """Start counting anew."""
+        self.left = limit
+        self._touched_map()[:] = 0
+        self._raised = None
 
     def _reason(self, error: Exception) -> Exception:
         if self._raised is not None:
@@ -217,21 +246,31 @@ class Instance:
         return Trapped(code.name.lower().replace("_", " ") if code else str(error).splitlines()[0])
 
     def _host(self, entry: wasmtime.ImportType) -> wasmtime.Func:
-        implementation = self.functions.get(entry.name or "")
-        if entry.module != "ic0" or implementation is None:
+        type, declared, implementation = (
+            entry.type,
+            IC0.get(entry.name or ""),
+            self.functions.get(entry.name or ""),
+        )
+        if entry.module != "ic0" or declared is None or implementation is None:
             raise TosaicError(
                 f"the module imports {entry.module}.{entry.name}, which is not provided here",
-                "import only functions of ic0 that canisters use",
+                f"import only these functions of ic0: {', '.join(self.functions) or 'none'}",
             )
+        params = [str(param) for param in type.params]
+        if (*params, "->", *map(str, type.results)) != (*declared.params, "->", *declared.results):
+            raise TosaicError(
+                f"the module imports ic0.{entry.name} with a wrong type", f"declare it as {declared}"
+            )
+        masks = [(1 << int(param[1:])) - 1 for param in params]
 
         def call(*arguments: int) -> object:
             try:
-                return implementation(*arguments)
+                return implementation(*(value & mask for value, mask in zip(arguments, masks)))
             except Exception as error:
                 self._raised = error
                 raise
 
-        return wasmtime.Func(self.store, entry.type, call)
+        return wasmtime.Func(self.store, type, call)
 
     def _touched_map(self) -> np.ndarray:
         return _view(self._map, self.store)

@@ -7,6 +7,9 @@ compared with 0 at function entries, loop headers and bulk operations.
 
 Touched pages are marked in a memory appended to the module: a byte a page that is read, a byte a page that is
 written. Nothing that the module refers to by index moves, because all additions come last.
+
+As on the network the start function becomes an export, which runs at install only, and the globals and the table are
+exported, so that a canister's state can be put back and its callbacks be found.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from tosaic.wasm.decode import (
     GLOBAL,
     MEMORY,
     SKIP_IMMEDIATES,
+    START,
+    TABLE,
     TYPE,
     BinaryModule,
     Reader,
@@ -35,9 +40,13 @@ from tosaic.wasm.opcodes import ACCESS_BYTES, OPERATORS, leb128_signed, leb128_u
 
 COUNTER_EXPORT = "canister counter_instructions"
 PAGES_EXPORT = "canister touched_pages"
+START_EXPORT = "canister_start"
+TABLE_EXPORT = "canister table"
+GLOBAL_EXPORT = "canister global {}"
 READ_MAP, WRITE_MAP = 0, 65536
 """Where the appended memory holds the bytes of read and of written pages (65,536 pages each: 4 GiB)."""
 
+_FUNCTION_KIND, _TABLE_KIND, _MEMORY_KIND, _GLOBAL_KIND = b"\x00", b"\x01", b"\x02", b"\x03"
 _CUTS = frozenset(
     "loop if else end br br_if br_table return unreachable return_call return_call_indirect".split()
 )
@@ -132,14 +141,25 @@ class _Rewriter:
         self._append(sections, FUNCTION, [leb128_unsigned(types), leb128_unsigned(types + 1)])
         self._append(sections, GLOBAL, [b"\x7e\x01\x42\x00\x0b"])
         self._append(sections, MEMORY, [b"\x00\x02"])
-        self._append(sections, EXPORT, [
-            _name(COUNTER_EXPORT) + b"\x03" + self.counter, _name(PAGES_EXPORT) + b"\x02" + self.map_memory,
-        ])  # fmt: skip
+        self._append(sections, EXPORT, self._exports(sections.pop(START, None)))
         bodies = [body for body, _ in results] + [self._charge_length_body(), self._mark_range_body()]
         sections[CODE] = leb128_unsigned(len(bodies)) + b"".join(
             leb128_unsigned(len(body)) + body for body in bodies
         )
         return MeteredModule(BinaryModule(sections, ()).encode(), tuple(count for _, count in results))
+
+    def _exports(self, start: bytes | None) -> list[bytes]:
+        first_global = sum(entry.kind == "global" for entry in self.module.imports())
+        found = [(COUNTER_EXPORT, _GLOBAL_KIND, self.counter), (PAGES_EXPORT, _MEMORY_KIND, self.map_memory)]
+        found += [
+            (GLOBAL_EXPORT.format(i), _GLOBAL_KIND, leb128_unsigned(first_global + i))
+            for i in range(self.module.count(GLOBAL))
+        ]
+        if self.module.count(TABLE):
+            found.append((TABLE_EXPORT, _TABLE_KIND, b"\0"))
+        if start is not None:
+            found.append((START_EXPORT, _FUNCTION_KIND, start))
+        return [_name(name) + kind + index for name, kind, index in found]
 
     def charge(self, cost: int, check: bool) -> bytes:
         """Subtract a constant; `check`: trap when the counter is below zero."""

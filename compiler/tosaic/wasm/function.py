@@ -16,6 +16,9 @@ from tosaic.prices import PriceList
 from tosaic.wasm.opcodes import OPERATORS, leb128_signed, leb128_unsigned
 
 VALUE_TYPES = {"i32": 0x7F, "i64": 0x7E, "f32": 0x7D, "f64": 0x7C, "v128": 0x7B}
+Signature = tuple[tuple[str, ...], tuple[str, ...]]
+"""Types of the parameters and of the results."""
+
 _EMPTY_BLOCK = b"\x40"
 
 
@@ -42,7 +45,7 @@ class Function:
     results: tuple[str, ...] = ()
     exact: bool = True
     operators: int = 1  # the final `end`
-    _chunks: list[bytearray | Function | Import] = field(default_factory=lambda: [bytearray()])
+    _chunks: list[bytearray | Function | Import | Signature] = field(default_factory=lambda: [bytearray()])
     _locals: list[str] = field(default_factory=list)
     _free: dict[str, list[int]] = field(default_factory=dict)
     _costs: list[int] = field(default_factory=list)
@@ -134,6 +137,11 @@ class Function:
         """Call `ic0.<name>`, which moves `size` bytes."""
         self._call(callee, self.prices.system_call(callee.name, size))
 
+    def call_indirect(self, params: tuple[str, ...]) -> None:
+        """Call the function without results at the table index on the stack; its own cost is not added."""
+        self.op("call_indirect")
+        self._chunks += [(params, ()), bytearray(b"\0")]
+
     def memory_copy(self, size: int) -> None:
         """memory.copy with (destination, source, size) on the stack; `size` is the constant pushed."""
         self.op("memory.copy", b"\0\0")
@@ -223,7 +231,7 @@ class Function:
     # Binary form
 
     def code(self, index_of) -> bytes:
-        """The function's entry in the code section; `index_of(callee)` gives function indices."""
+        """The function's entry in the code section; `index_of` gives the indices of functions and of types."""
         body = bytearray(self._local_declarations())
         for chunk in self._chunks:
             body += chunk if isinstance(chunk, bytearray) else leb128_unsigned(index_of(chunk))
@@ -231,7 +239,7 @@ class Function:
         return leb128_unsigned(len(body)) + bytes(body)
 
     def callees(self) -> list[Function | Import]:
-        return [chunk for chunk in self._chunks if not isinstance(chunk, bytearray)]
+        return [chunk for chunk in self._chunks if isinstance(chunk, Function | Import)]
 
     def _local_declarations(self) -> bytes:
         runs: list[list] = []
@@ -252,3 +260,7 @@ class Function:
         self._chunks[-1].extend(code)  # type: ignore[union-attr]
         self._costs[-1] += price
         self.operators += 1
+
+
+Callee = Function | Import | Signature
+"""What an operator of a function refers to by index."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tosaic.wasm.function import VALUE_TYPES, Function, Import
+from tosaic.wasm.function import VALUE_TYPES, Callee, Function, Import, Signature
 from tosaic.wasm.opcodes import OPERATORS, leb128_signed, leb128_unsigned
 
 _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _EXPORT, _ELEMENT, _CODE, _DATA, _DATA_COUNT = (
@@ -47,9 +47,9 @@ class Module:
         """The binary module; the same input gives the same bytes."""
         functions = self.functions()
         imports = _imports(functions)
-        types = list(dict.fromkeys((f.params, f.results) for f in [*imports, *functions]))
-        index = {f: i for i, f in enumerate([*imports, *functions])}
+        types = _types(imports, functions)
         type_of = {signature: i for i, signature in enumerate(types)}
+        index = _indices(imports, functions)
         sections = [
             _section(_TYPE, _vector(_function_type(*signature) for signature in types)),
             _section(_IMPORT, _vector(_import(f, type_of) for f in imports)),
@@ -67,7 +67,7 @@ class Module:
     def code_bytes(self) -> int:
         """Size of all function bodies."""
         functions = self.functions()
-        index = {f: i for i, f in enumerate([*_imports(functions), *functions])}
+        index = _indices(_imports(functions), functions)
         return sum(len(f.code(index.__getitem__)) for f in functions)
 
     def _exports(self, index: Mapping) -> bytes:
@@ -104,6 +104,16 @@ def _collect(root: Function, found: dict[Function, None]) -> None:
 def _imports(functions: Iterable[Function]) -> list[Import]:
     used = {callee for f in functions for callee in f.callees() if isinstance(callee, Import)}
     return sorted(used, key=lambda f: f.name)
+
+
+def _types(imports: Sequence[Import], functions: Sequence[Function]) -> list[Signature]:
+    return list(dict.fromkeys((f.params, f.results) for f in [*imports, *functions]))
+
+
+def _indices(imports: Sequence[Import], functions: Sequence[Function]) -> dict[Callee, int]:
+    """Function indices, and the type indices of signatures."""
+    found: dict[Callee, int] = {f: i for i, f in enumerate([*imports, *functions])}
+    return found | {signature: i for i, signature in enumerate(_types(imports, functions))}
 
 
 def _section(id: int, content: bytes) -> bytes:

@@ -1,0 +1,164 @@
+"""One entry point of a canister under construction: operators and the pages that they touch, noted in the same act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.wasm.function import Function
+from tosaic.wasm.ic0 import IC0
+from tosaic.wasm.module import DataSegment
+from tosaic.wasm.program import SegmentCode
+
+_COMPARED = ((8, "i64.load"), (4, "i64.load32_u"), (2, "i64.load16_u"), (1, "i64.load8_u"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes in memory at a constant address."""
+
+    address: int
+    size: int
+
+    @property
+    def pages(self) -> int:
+        """The touched pages as a bit mask."""
+        if not self.size:
+            return 0
+        first, last = self.address // PAGE_BYTES, (self.address + self.size - 1) // PAGE_BYTES
+        return (1 << (last + 1)) - (1 << first)
+
+
+@dataclass
+class Region:
+    """A stretch of memory that is handed out from its start; `data` collects what it holds from the start."""
+
+    position: int
+    end: int | None = None
+    data: list[DataSegment] = field(default_factory=list)
+
+    def room(self, size: int, alignment: int = 8) -> Place:
+        """Room that holds zeros at first."""
+        address = -(-self.position // alignment) * alignment
+        self.position = address + size
+        if self.end is not None and self.position > self.end:
+            raise ValueError(f"the control region ends at {self.end} and {self.position} bytes are needed")
+        return Place(address, size)
+
+    def constant(self, content: bytes) -> Place:
+        """Room that holds these bytes."""
+        place = self.room(len(content))
+        if content:
+            self.data.append(DataSegment(place.address, content))
+        return place
+
+
+@dataclass
+class Entry:
+    """A function of the canister and the pages it touches on the path that is not a refusal.
+
+    A text is a place in memory that holds an error message; refusals touch its page, too, but are not predicted.
+    """
+
+    function: Function
+    reads: int = 0
+    writes: int = 0
+
+    @classmethod
+    def new(cls, name: str, prices: PriceList, params: tuple[str, ...] = ()) -> Entry:
+        return cls(Function(name, prices, params))
+
+    def system(
+        self,
+        name: str,
+        *arguments: int,
+        size: int = 0,
+        reads: Sequence[Place] = (),
+        writes: Sequence[Place] = (),
+    ) -> None:
+        """Call ic0.`name` with constant arguments; `size` bytes are paid for."""
+        for argument in arguments:
+            self.function.i32(argument)
+        self.function.call_system(IC0[name], size)
+        for place in reads:
+            self.reads |= place.pages
+        for place in writes:
+            self.writes |= place.pages
+
+    def append(self, place: Place) -> None:
+        """Append bytes to the reply."""
+        self.system("msg_reply_data_append", place.address, place.size, size=place.size, reads=[place])
+
+    def load(self, place: Place) -> None:
+        """Push an i32 of the canister's state."""
+        self.function.i32(place.address)
+        self.function.memory("i32.load")
+        self.reads |= place.pages
+
+    def store(self, place: Place, value: int) -> None:
+        """Set an i32 of the canister's state."""
+        self.function.i32(place.address)
+        self.function.i32(value)
+        self.function.memory("i32.store")
+        self.writes |= place.pages
+
+    def differs(self, place: Place, content: bytes) -> None:
+        """Push whether the bytes at a place are others than these."""
+        f = self.function
+        f.i64(0)
+        for offset, size, load in _pieces(len(content)):
+            f.i32(place.address)
+            f.memory(load, offset)
+            f.i64(int.from_bytes(content[offset : offset + size], "little"))
+            f.op("i64.xor")
+            f.op("i64.or")
+        f.i64(0)
+        f.op("i64.ne")
+        self.reads |= place.pages
+
+    def differ(self, first: Place, second: Place) -> None:
+        """Push whether the bytes of two places of the same size differ."""
+        f = self.function
+        f.i64(0)
+        for offset, _, load in _pieces(first.size):
+            for place in (first, second):
+                f.i32(place.address)
+                f.memory(load, offset)
+            f.op("i64.xor")
+            f.op("i64.or")
+        f.i64(0)
+        f.op("i64.ne")
+        self.reads |= first.pages | second.pages
+
+    def refuse_if(self, text: Place) -> None:
+        """Reject the call with this text if the i32 on the stack is not 0."""
+        self._end_if("msg_reject", text)
+
+    def trap_if(self, text: Place) -> None:
+        """Trap with this text if the i32 on the stack is not 0."""
+        self._end_if("trap", text)
+
+    def run(self, segment: SegmentCode) -> None:
+        """Call a segment."""
+        self.function.call(segment.function)
+        self.function.exact &= segment.exact
+        self.reads |= segment.reads
+        self.writes |= segment.writes
+
+    def _end_if(self, how: str, text: Place) -> None:
+        with self.function.if_(taken=False):
+            self.function.i32(text.address)
+            self.function.i32(text.size)
+            self.function.call_system(IC0[how], text.size if how == "msg_reject" else 0)
+            self.function.op("return")
+
+
+def _pieces(size: int) -> list[tuple[int, int, str]]:
+    """Loads that cover `size` bytes: (offset, bytes, operator)."""
+    found, offset = [], 0
+    while offset < size:
+        width, load = next(piece for piece in _COMPARED if piece[0] <= size - offset)
+        found.append((offset, width, load))
+        offset += width
+    return found

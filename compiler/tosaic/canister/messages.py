@@ -1,0 +1,333 @@
+"""The messages of a canister: how one call of `infer` runs all segments, each in a message of its own.
+
+A message may run one segment. The call `infer` runs segment 0 and calls the canister's own method `step`. The callee
+runs segment 1 and answers; the callback runs segment 2 and calls `step` again, and so on. Callee and callback take
+turns, so a call serves two segments: n segments take n messages if n is odd, else n + 1, since only the call's own
+callbacks can answer it. No other pattern takes fewer.
+
+The state is one number: 0 when idle, else the next segment. A caller who comes meanwhile is rejected. If a segment
+traps in the callee the reject callback, if it traps in a callback the cleanup callback sets the state to idle, and
+the caller learns the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tosaic.canister.border import border_place, read_argument, write_result
+from tosaic.canister.entry import Entry, Place, Region
+from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.tensors import candid
+from tosaic.wasm.function import Function
+from tosaic.wasm.opcodes import leb128_unsigned
+from tosaic.wasm.program import SegmentCode, WasmProgram
+from tosaic_passes.cost_model import Charge
+
+STEP = "step"
+PRINCIPAL_BYTES = 10  # of every canister
+_REJECTION_BYTES = 1024
+_ON_REJECT, _ON_CLEANUP, _FIRST_PIECE = 0, 1, 2  # places in the table
+
+
+@dataclass(frozen=True)
+class PlannedMessage:
+    """A message of one inference: its name as the replica records it, what it takes, and for a bound `exact` False."""
+
+    name: str
+    kind: str
+    charge: Charge
+    exact: bool
+
+    def instructions(self, prices: PriceList) -> int:
+        """All of it, page touches included."""
+        return self.charge.instructions + self.page_touch(prices)
+
+    def page_touch(self, prices: PriceList) -> int:
+        """What the touched pages cost; a query does not pay for writes."""
+        accessed = (self.charge.reads | self.charge.writes).bit_count()
+        written = 0 if self.kind == "query" else self.charge.writes.bit_count()
+        return accessed * prices.page_access + written * prices.page_write
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Error messages, in a page of their own that only refusals touch."""
+
+    busy: Place
+    size: Place
+    header: Place
+    misfit: Place
+    idle: Place
+    stranger: Place
+    full: Place
+
+
+class Messages:
+    """Builds all entry points of a program's canister.
+
+    `exports` maps export names to functions, `table` holds the callbacks, `planned` are the messages of an inference.
+    """
+
+    def __init__(self, program: WasmProgram, prices: PriceList, info: str = "") -> None:
+        self.program = program
+        self.prices = prices
+        self.count = len(program.segments)
+        self.control = Region(0, program.control_bytes)
+        self.cold = Region(program.memory_pages * PAGE_BYTES)
+        self._place_state()
+        self.texts = self._place_texts()
+        self.infer = self._infer()
+        self.step = self._step()
+        self.pieces = [self._piece(k) for k in range(1, self._messages)]
+        self.progress = self._progress()
+        self.info = self._constant_reply("info", candid.encode_text(info))
+        self.table = self._table()
+
+    @property
+    def memory_pages(self) -> int:
+        return -(-self.cold.position // PAGE_BYTES)
+
+    @property
+    def data(self) -> list:
+        return [*self.control.data, *self.program.data, *self.cold.data]
+
+    @property
+    def exports(self) -> dict[str, Function]:
+        found = {
+            "canister_update infer": self.infer.function,
+            "canister_query info": self.info.function,
+            "canister_query progress": self.progress.function,
+        }
+        if self.count == 1:
+            found["canister_query infer_query"] = self.infer.function
+        else:
+            found[f"canister_update {STEP}"] = self.step.function
+        return found
+
+    def planned(self) -> list[PlannedMessage]:
+        """The messages of one call of `infer`, in the order of their execution."""
+        return list(self._planned())
+
+    def planned_query(self) -> PlannedMessage | None:
+        """The message of `infer_query`, where it is one message."""
+        return replace(self.planned()[0], name="infer_query", kind="query") if self.count == 1 else None
+
+    # Places
+
+    def _place_state(self) -> None:
+        self.next = self.control.room(4)
+        self.self_id = self.control.room(PRINCIPAL_BYTES)
+        self.caller_id = self.control.room(PRINCIPAL_BYTES)
+        self.step_name = self.control.constant(STEP.encode())
+        self.argument_prefixes = self._prefixes([t.dtype for t in self.program.inputs], self.program.inputs)
+        self.scratch = self.control.room(max(map(len, self.argument_prefixes)))
+        reply = self._prefixes([t.dtype for t in self.program.outputs], self.program.outputs)
+        self.reply_prefixes = [self.control.constant(prefix) for prefix in reply]
+
+    @staticmethod
+    def _prefixes(dtypes: list[str], tensors: tuple) -> list[bytes]:
+        """What stands before each tensor in a message: its length, before the first also the header."""
+        lengths = [leb128_unsigned(tensor.size) for tensor in tensors]
+        header = candid.header(dtypes)
+        return [header + lengths[0], *lengths[1:]] if lengths else [header]
+
+    def _place_texts(self) -> _Texts:
+        arguments = ", ".join(
+            f"{t.name}: {candid.type_name(t.dtype)} of {t.size} ({t.dtype}{list(t.shape)})"
+            for t in self.program.inputs
+        )
+        expected = f"infer expects the arguments ({arguments}), encoded in {self._argument_bytes} bytes"
+        texts = {
+            "busy": "another inference is running on this canister; call again later (see progress)",
+            "size": f"the argument has a wrong length: {expected}",
+            "header": f"the argument has other types or lengths: {expected}",
+            "misfit": "the argument holds a value that its type in the model cannot hold",
+            "idle": "no inference is running",
+            "stranger": f"only the canister itself may call {STEP}",
+            "full": "the canister cannot call itself now: its queue is full or it lacks cycles",
+        }
+        return _Texts(**{name: self.cold.constant(text.encode()) for name, text in texts.items()})
+
+    # Entry points
+
+    @property
+    def _messages(self) -> int:
+        """Messages of an inference."""
+        return self.count + (self.count > 1 and self.count % 2 == 0)
+
+    @property
+    def _argument_bytes(self) -> int:
+        return sum(map(len, self.argument_prefixes)) + sum(t.border_bytes for t in self.program.inputs)
+
+    def _infer(self) -> Entry:
+        entry = Entry.new("infer", self.prices)
+        if self.count > 1:
+            entry.load(self.next)
+            entry.refuse_if(self.texts.busy)
+        self._read_arguments(entry)
+        entry.run(self.program.segments[0])
+        if self.count == 1:
+            self._reply(entry)
+        else:
+            place = self.self_id
+            entry.system("canister_self_copy", place.address, 0, place.size, size=place.size, writes=[place])
+            self._call_step(entry, 1)
+        return entry
+
+    def _step(self) -> Entry:
+        """The private method: checks its caller and goes on to the piece whose turn it is."""
+        entry = Entry.new(STEP, self.prices)
+        f = entry.function
+        entry.load(self.next)
+        f.op("i32.eqz")
+        entry.refuse_if(self.texts.idle)
+        entry.system("msg_caller_size")
+        f.i32(PRINCIPAL_BYTES)
+        f.op("i32.ne")
+        entry.refuse_if(self.texts.stranger)
+        place = self.caller_id
+        entry.system("msg_caller_copy", place.address, 0, place.size, size=place.size, writes=[place])
+        entry.differ(self.caller_id, self.self_id)
+        entry.refuse_if(self.texts.stranger)
+        f.i32(0)
+        entry.load(self.next)
+        f.i32(_FIRST_PIECE - 1)
+        f.op("i32.add")
+        f.call_indirect(("i32",))
+        return entry
+
+    def _piece(self, k: int) -> Entry:
+        """Message k: a callee if k is odd, else a reply callback, the last of which answers the caller."""
+        entry = Entry.new(f"piece_{k}", self.prices, ("i32",))
+        if k < self.count:
+            entry.run(self.program.segments[k])
+        if k % 2:
+            entry.system("msg_reply")
+        elif k + 1 < self._messages:
+            self._call_step(entry, k + 1)
+        else:
+            entry.store(self.next, 0)
+            self._reply(entry)
+        return entry
+
+    def _table(self) -> list[Function]:
+        if self.count == 1:
+            return []
+        return [self._on_reject(), self._on_cleanup(), *(piece.function for piece in self.pieces)]
+
+    def _on_reject(self) -> Function:
+        """Frees the canister and passes on why `step` failed."""
+        entry = Entry.new("on_reject", self.prices, ("i32",))
+        entry.store(self.next, 0)
+        f = entry.function
+        buffer = self.cold.room(_REJECTION_BYTES)
+        size = f.local("i32")
+        f.i32(_REJECTION_BYTES)
+        entry.system("msg_reject_msg_size")
+        f.tee(size)
+        f.get(size)
+        f.i32(_REJECTION_BYTES)
+        f.op("i32.gt_u")
+        f.op("select")
+        f.set(size)
+        f.i32(buffer.address)
+        f.i32(0)
+        f.get(size)
+        entry.system("msg_reject_msg_copy", size=_REJECTION_BYTES, writes=[buffer])
+        f.i32(buffer.address)
+        f.get(size)
+        entry.system("msg_reject", size=_REJECTION_BYTES, reads=[buffer])
+        return f
+
+    def _on_cleanup(self) -> Function:
+        entry = Entry.new("on_cleanup", self.prices, ("i32",))
+        entry.store(self.next, 0)
+        return entry.function
+
+    def _progress(self) -> Entry:
+        """Replies (next segment, number of segments); the first is 0 when idle."""
+        entry = Entry.new("progress", self.prices)
+        header = candid.MAGIC + bytes([0, 2, 0x79, 0x79])
+        for place in (self.cold.constant(header), self.next):
+            entry.append(place)
+        entry.append(self.cold.constant(self.count.to_bytes(4, "little")))
+        entry.system("msg_reply")
+        return entry
+
+    def _constant_reply(self, name: str, reply: bytes) -> Entry:
+        entry = Entry.new(name, self.prices)
+        entry.append(self.cold.constant(reply))
+        entry.system("msg_reply")
+        return entry
+
+    # Their parts
+
+    def _read_arguments(self, entry: Entry) -> None:
+        """Check the argument's size and every byte that is not data; copy the data into the input buffers."""
+        entry.system("msg_arg_data_size")
+        entry.function.i32(self._argument_bytes)
+        entry.function.op("i32.ne")
+        entry.refuse_if(self.texts.size)
+        offset = 0
+        for i, prefix in enumerate(self.argument_prefixes):
+            place = Place(self.scratch.address, len(prefix))
+            entry.system(
+                "msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place]
+            )
+            entry.differs(place, prefix)
+            entry.refuse_if(self.texts.header)
+            offset += len(prefix)
+            if i < len(self.program.inputs):
+                tensor = self.program.inputs[i]
+                read_argument(entry, tensor, offset, self.texts.misfit)
+                offset += border_place(tensor).size
+
+    def _reply(self, entry: Entry) -> None:
+        for i, prefix in enumerate(self.reply_prefixes):
+            entry.append(prefix)
+            if i < len(self.program.outputs):
+                write_result(entry, self.program.outputs[i])
+        entry.system("msg_reply")
+
+    def _call_step(self, entry: Entry, k: int) -> None:
+        """Call `step`, which runs piece k; piece k + 1 takes its reply."""
+        entry.store(self.next, k)
+        callee, name = self.self_id, self.step_name
+        entry.system(
+            "call_new", callee.address, callee.size, name.address, name.size, _FIRST_PIECE + k, 0, _ON_REJECT, 0,
+            size=callee.size + name.size, reads=[callee, name],
+        )  # fmt: skip
+        entry.system("call_on_cleanup", _ON_CLEANUP, 0)
+        entry.system("call_perform")
+        entry.trap_if(self.texts.full)
+
+    # Prediction
+
+    def _planned(self) -> Iterator[PlannedMessage]:
+        yield self._message("infer", "update", self.infer)
+        for k, piece in enumerate(self.pieces, start=1):
+            if k % 2:
+                yield self._message(STEP, "update", self.step, piece)
+            else:
+                yield self._message("infer: reply callback", "reply callback", piece)
+
+    @staticmethod
+    def _message(name: str, kind: str, *entries: Entry) -> PlannedMessage:
+        charges = [Charge(entry.function.cost, entry.reads, entry.writes) for entry in entries]
+        return PlannedMessage(
+            name, kind, sum(charges, Charge()), all(entry.function.exact for entry in entries)
+        )
+
+
+def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
+    """What the message that runs the segment `index` takes besides the body of the segment's function.
+
+    Included is the call of the segment's function and its entry. `last` says whether it is the program's last
+    segment; `program` gives the tensors of the border, its segments do not matter. If the last segment's index is odd
+    a further message replies, which takes less than a message that replies after a segment.
+    """
+    index = index if index < 3 else 1 + (index - 1) % 2
+    nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
+    messages = Messages(replace(program, segments=(nothing,) * (index + (1 if last else 2))), prices)
+    return messages.planned()[index].charge

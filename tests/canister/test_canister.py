@@ -1,0 +1,263 @@
+"""Canisters of small programs written by hand, run in the replica: results, exact prediction, refusals, recovery."""
+
+from __future__ import annotations
+
+import ml_dtypes  # noqa: F401 (registers bfloat16 with numpy)
+import numpy as np
+import pytest
+
+from tosaic.canister import Canister, assemble, message_overhead
+from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
+from tosaic.replica import Replica, Response
+from tosaic.replica.message import Reject
+from tosaic.tensors.candid import TensorType, decode, decode_values, dtype_of, encode
+from tosaic.wasm.function import Function
+from tosaic.wasm.kernel import ELEMENT_BYTES
+from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
+
+PRICES = PriceList.load()
+X, N, Y, M = 1 << 16, (2 << 16) - 8, 3 << 16, (3 << 16) + 4096
+"""Addresses: x: float32[4], n: int64[2] (which straddles two pages), y: float32[4], m: int64[2]."""
+POISON = 1e9
+"""In x[k] it makes segment k trap."""
+
+ARGUMENT = encode([np.array([1.5, 2.0, -3.0, 0.25], np.float32), np.array([7, -(1 << 31)], np.int64)])
+RESULTS = [TensorType("float32", (4,), "y"), TensorType("int64", (2,), "m")]
+
+
+def pages(*places: tuple[int, int]) -> int:
+    return sum(1 << p for p in {p >> 16 for a, n in places for p in (a, a + n - 1)})
+
+
+def segment(k: int) -> SegmentCode:
+    """y = x and m = n in segment 0, y += x and m ^= n (i32) in later ones."""
+    f = Function(f"segment_{k}", PRICES)
+    f.i32(0)
+    f.memory("f32.load", X + 4 * min(k, 3))
+    f.f32(POISON)
+    f.op("f32.eq")
+    with f.if_(taken=False):
+        f.op("unreachable")
+    for source, target, load, store, add in (
+        (X, Y, "v128.load", "v128.store", "f32x4.add"),
+        (N, M, "v128.load64_zero", "v128.store", "v128.xor"),
+    ):
+        f.i32(target)
+        f.i32(0)
+        f.memory(load, source)
+        if k:
+            f.i32(0)
+            f.memory("v128.load", target)
+            f.op(add)
+        f.memory(store)
+    written = pages((Y, 16), (M, 16))
+    return SegmentCode(f.name, f, pages((X, 16), (N, 8)) | (written if k else 0), written, True, 0)
+
+
+def program(segments: int) -> WasmProgram:
+    return WasmProgram(
+        (BorderTensor("x", "float32", "f32", (4,), X), BorderTensor("n", "int64", "i32", (2,), N)),
+        (BorderTensor("y", "float32", "f32", (4,), Y), BorderTensor("m", "int64", "i32", (2,), M)),
+        tuple(segment(k) for k in range(segments)),
+        (), 4096, 4 << 16, 0, 0,
+    )  # fmt: skip
+
+
+def expected(segments: int) -> list[np.ndarray]:
+    x, n = decode(ARGUMENT, [TensorType("float32", (4,)), TensorType("int64", (2,))])
+    y = x
+    for _ in range(segments - 1):
+        y = y + x
+    return [y, n if segments % 2 else n * 0]
+
+
+def install(segments: int, **limits: int):
+    canister = assemble(program(segments), PRICES)
+    return canister, Replica(PRICES, **limits).install(canister.wasm)
+
+
+def check(response: Response, segments: int) -> None:
+    for found, right in zip(decode(response.reply, RESULTS), expected(segments)):
+        np.testing.assert_array_equal(found, right)
+
+
+def rejection(response: Response) -> str:
+    assert isinstance(response.result, Reject)
+    return response.result.text
+
+
+def planned(canister: Canister) -> list[tuple]:
+    return [(m.name, m.kind, m.instructions(PRICES), m.page_touch(PRICES)) for m in canister.messages]
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 4, 7])
+def test_every_message_takes_what_was_predicted(segments: int) -> None:
+    canister, installed = install(segments)
+    for _ in range(2):
+        response = installed.update("infer", ARGUMENT)
+        check(response, segments)
+        assert [(m.name, m.kind, m.metered, m.page_touch) for m in response.messages] == planned(canister)
+
+
+@pytest.mark.parametrize(("segments", "messages"), [(1, 1), (2, 3), (3, 3), (4, 5), (5, 5)])
+def test_callee_and_callback_take_turns(segments: int, messages: int) -> None:
+    assert len(assemble(program(segments), PRICES).messages) == messages
+
+
+def test_query_takes_what_was_predicted() -> None:
+    canister, installed = install(1)
+    response = installed.query("infer_query", ARGUMENT)
+    check(response, 1)
+    assert canister.query is not None
+    assert response.messages[0].metered == canister.query.instructions(PRICES)
+    assert canister.query.instructions(PRICES) < canister.messages[0].instructions(PRICES)
+
+
+def test_a_program_in_pieces_has_no_query() -> None:
+    canister, installed = install(2)
+    assert canister.query is None
+    assert "no query method" in rejection(installed.query("infer_query", ARGUMENT))
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        (b"", "wrong length"),
+        (ARGUMENT[:-1], "wrong length"),
+        (ARGUMENT + b"\0", "wrong length"),
+        (b"DIDX" + ARGUMENT[4:], "other types or lengths"),
+        (ARGUMENT.replace(b"\x6d\x73", b"\x6d\x75"), "other types or lengths"),
+        (ARGUMENT[:-17] + b"\x01" + ARGUMENT[-16:], "other types or lengths"),
+        (encode([np.zeros(4, np.float32), np.array([0, 1 << 31])]), "cannot hold"),
+        (encode([np.zeros(4, np.float32), np.array([-(1 << 31) - 1, 0])]), "cannot hold"),
+    ],
+    ids=range(8),
+)
+@pytest.mark.parametrize("segments", [1, 3])
+def test_refuses_malformed_arguments(segments: int, argument: bytes, text: str) -> None:
+    _, installed = install(segments)
+    assert text in rejection(installed.update("infer", argument))
+    check(installed.update("infer", ARGUMENT), segments)
+
+
+def test_a_second_caller_is_told_to_wait() -> None:
+    _, installed = install(5)
+    first, second = installed.submit("infer", ARGUMENT), installed.submit("infer", ARGUMENT)
+    while installed.replica.step():
+        pass
+    assert isinstance(second.result, Reject)
+    assert "another inference is running" in second.result.text
+    assert isinstance(first.result, bytes)
+    check(Response(first.result, ()), 5)
+    check(installed.update("infer", ARGUMENT), 5)
+
+
+def test_progress() -> None:
+    _, installed = install(5)
+    installed.submit("infer", ARGUMENT)
+    seen = []
+    while installed.replica.step():
+        seen.append(tuple(decode_values(installed.query("progress", b"DIDL\0\0").reply)))
+    assert seen == [(1, 5), (1, 5), (3, 5), (3, 5), (0, 5)]
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 3])
+def test_a_trap_reaches_the_caller_and_frees_the_canister(k: int) -> None:
+    _, installed = install(4)
+    x = np.ones(4, np.float32)
+    x[k] = POISON
+    response = installed.update("infer", encode([x, np.zeros(2, np.int64)]))
+    assert "unreachable" in rejection(response)
+    check(installed.update("infer", ARGUMENT), 4)
+
+
+def test_exceeding_the_limit_frees_the_canister() -> None:
+    canister = assemble(program(3), PRICES)
+    limit = canister.messages[2].instructions(PRICES)
+    assert limit < canister.messages[0].instructions(PRICES)
+    installed = Replica(PRICES, update_limit=limit).install(canister.wasm)
+    for _ in range(2):
+        assert "instruction limit" in rejection(installed.update("infer", ARGUMENT))
+
+
+def test_only_the_canister_itself_may_call_step() -> None:
+    _, installed = install(3)
+    assert "no inference is running" in rejection(installed.update("step"))
+    first = installed.submit("infer", ARGUMENT)
+    others = [
+        installed.submit("step", b"", caller) for caller in (b"\x04", bytes(10), installed.id[:9], b"\1" * 29)
+    ]
+    while installed.replica.step():
+        pass
+    for ticket in others:
+        assert isinstance(ticket.result, Reject)
+        assert "only the canister itself" in ticket.result.text
+    assert isinstance(first.result, bytes)
+    check(Response(first.result, ()), 3)
+
+
+def test_info_and_interface() -> None:
+    canister = assemble(program(1), PRICES, '{"model": "sum"}')
+    installed = Replica(PRICES).install(canister.wasm)
+    assert decode_values(installed.query("info", b"DIDL\0\0").reply) == ['{"model": "sum"}']
+    assert "infer : (x : vec float32, n : vec int64) -> (y : vec float32, m : vec int64);" in canister.did
+    assert canister.module.custom["icp:public candid:service"] == canister.did.encode()
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 4, 5])
+def test_overhead_and_segments_add_up(segments: int) -> None:
+    whole = program(segments)
+    for k, message in enumerate(assemble(whole, PRICES).messages[:segments]):
+        overhead = message_overhead(whole, PRICES, k, last=k == segments - 1)
+        code = whole.segments[k]
+        assert (
+            overhead.instructions + code.function.cost - PRICES.function_entry == message.charge.instructions
+        )
+        assert overhead.reads | code.reads == message.charge.reads
+        assert overhead.writes | code.writes == message.charge.writes
+
+
+VALUES = {
+    ("uint8", "i32"): [0, 255, 7], ("uint8", "i8"): [0, 255, 7], ("int8", "i16"): [-128, 127, 0],
+    ("uint16", "i16"): [0, 65535, 1], ("uint16", "i32"): [0, 65535, 1], ("uint64", "i32"): [0, 2**31 - 1, 1],
+    ("int64", "i64"): [-(2**63), 2**63 - 1, 1], ("int64", "i32"): [-(2**31), 2**31 - 1, 1],
+    ("bool", "i1"): [1, 0, 1], ("float64", "f32"): [1.5, -2.0, 0.1], ("float16", "f16"): [1.5, -2.0, 3.0],
+    ("bfloat16", "bf16"): [1.5, -2.0, 3.0], ("float8_e4m3fn", "f8E4M3FN"): [1.5, -2.0, 3.0],
+}  # fmt: skip
+
+
+def copying(dtype: str, element: str, size: int) -> WasmProgram:
+    """A program whose one result is its one argument."""
+    count = size * ELEMENT_BYTES[element]
+    f = Function("copy", PRICES)
+    for immediate in (Y, X, count):
+        f.i32(immediate)
+    f.memory_copy(count)
+    reads, writes = pages((X, count)), pages((Y, count))
+    return WasmProgram(
+        (BorderTensor("x", dtype, element, (size,), X),), (BorderTensor("y", dtype, element, (size,), Y),),
+        (SegmentCode("copy", f, reads, writes, True, 0),), (), 4096, 4 << 16, 0, 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "element"), VALUES)
+def test_the_border_keeps_onnx_dtypes(dtype: str, element: str) -> None:
+    canister = assemble(copying(dtype, element, 3), PRICES)
+    array = np.array(VALUES[dtype, element]).astype(dtype_of(dtype))
+    response = Replica(PRICES).install(canister.wasm).update("infer", encode([array]))
+    (found,) = decode(response.reply, [TensorType(dtype, (3,))])
+    right = array.astype(np.float32).astype(np.float64) if dtype == "float64" else array
+    assert found.tobytes() == right.tobytes()
+    assert response.messages[0].metered == canister.messages[0].instructions(PRICES)
+
+
+def test_refuses_a_bool_that_is_neither_0_nor_1() -> None:
+    canister = assemble(copying("bool", "i1", 3), PRICES)
+    argument = encode([np.array([1, 1, 0], bool)])[:-1] + b"\2"
+    assert "cannot hold" in rejection(Replica(PRICES).install(canister.wasm).update("infer", argument))
+
+
+def test_refuses_a_model_whose_input_no_message_carries() -> None:
+    with pytest.raises(TosaicError, match=r"inputs of the model have 4,000,000 bytes"):
+        assemble(copying("float32", "f32", 1_000_000), PRICES)
