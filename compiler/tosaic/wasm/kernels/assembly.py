@@ -13,8 +13,8 @@ import numpy as np
 
 from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import ELEMENT_BYTES, Access, Kernel, KernelOptions, KernelRequest, View
-from tosaic.wasm.kernels.contraction import Axis, Contraction, emit
+from tosaic.wasm.kernel import Access, Kernel, KernelOptions, KernelRequest, View
+from tosaic.wasm.kernels.contraction import Contraction, emit
 from tosaic.wasm.kernels.staging import Border, Conversion, emit_padded_copy
 
 _SCRATCH_ALIGNMENT = 16
@@ -76,7 +76,9 @@ class Assembly:
         """Run `emit_preparation` before the contractions, from input `source` to a place in scratch memory."""
         self._preparations.append((source, target, emit_preparation))
 
-    def padded_copy(self, index: int, axes: Sequence[Border], conversion: Conversion, slack: int = 0) -> tuple[Place, View]:
+    def padded_copy(
+        self, index: int, axes: Sequence[Border], conversion: Conversion, slack: int = 0
+    ) -> tuple[Place, View]:
         """A contiguous copy of an input with zero borders, with `slack` readable bytes behind it."""
         shape = tuple(axis.before + axis.size + axis.after for axis in axes)
         view = View.contiguous(conversion.staged, shape)

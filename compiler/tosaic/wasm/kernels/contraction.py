@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from tosaic.prices import PriceList
-from tosaic.wasm.function import Function
 from tosaic.wasm.expression import emit as emit_expression
+from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, KernelOptions
-from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
 from tosaic.wasm.kernels.tile import LANES, ZERO, Arithmetic, Chain, Loops, RegisterTile
+from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
 
 LEFT, RIGHT, BIAS, OUTPUT = range(4)
 """The first streams: what a contraction walks through memory. Those of the epilogue's inputs follow."""
@@ -57,9 +57,9 @@ class Contraction:
     """A whole contraction, hashable: equal ones share their code.
 
     `batch` axes lie around everything, `rows` inside (outermost first). `column_steps` gives the bytes that each
-    stream moves per column. The right operand is packed (`packing.py`) or, with `right_row` bytes between its taps, read
-    in place. `start` is "zero", "scalar" (one bias for all columns) or "vector"; in memory a vector bias and packed
-    columns are padded to whole vectors, unless `exact_bias`. The epilogue's inputs (indices in `epilogue_inputs`, types
+    stream moves per column. The right operand is packed (`packing.py`) or, with `right_row` bytes between its taps,
+    read in place. `start` is "zero", "scalar" (one bias for all columns) or "vector"; in memory vector biases and
+    packed columns are padded to whole vectors, unless `exact_bias`. The epilogue's inputs (indices in `epilogue_inputs`, types
     in `epilogue_elements`) are the streams after the output.
     """
 
@@ -86,7 +86,7 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The choice: `rows` indices of axis `axis` of the rows (and all of those inside it) by `vectors`, taps in `order`."""
+    """The choice: a tile is `rows` indices of row axis `axis` (and all inside it) by `vectors`, taps in `order`."""
 
     axis: int
     rows: int
@@ -226,7 +226,9 @@ def _row_choices(rows: Sequence[Axis]) -> Iterator[tuple[int, int]]:
 
 def _balanced(size: int) -> list[int]:
     """The sizes of the larger pieces when `size` is cut into nearly equal pieces of at most the largest side."""
-    return sorted({math.ceil(size / math.ceil(size / piece)) for piece in range(1, min(size, _LARGEST_SIDE) + 1)})
+    return sorted(
+        {math.ceil(size / math.ceil(size / piece)) for piece in range(1, min(size, _LARGEST_SIDE) + 1)}
+    )
 
 
 def _price(c: Contraction, tiling: Tiling, prices: PriceList, options: KernelOptions) -> float | None:
@@ -241,7 +243,10 @@ def _price(c: Contraction, tiling: Tiling, prices: PriceList, options: KernelOpt
     if operators * 3 > options.function_bytes:
         return None
     price = prices.operators
-    get, load = price["local.get"], price["local.get"] + price["v128.load"] + price["local.tee"] - price["local.get"]
+    get, load = (
+        price["local.get"],
+        price["local.get"] + price["v128.load"] + price["local.tee"] - price["local.get"],
+    )
     loops = math.prod(trips for trips, _ in order.loops)
     turns = loops * (order.blocks + bool(order.loops and order.tail))
     product = 2 * get + price[c.arithmetic.multiply] + price[c.arithmetic.add]
@@ -305,7 +310,9 @@ class _Block:
 
     def _panel_axis(self) -> list[Axis]:
         streams = range(len(self.c.column_steps))
-        return [Axis(self.panels.count, tuple(self._columns(stream, self.panels.width) for stream in streams))]
+        return [
+            Axis(self.panels.count, tuple(self._columns(stream, self.panels.width) for stream in streams))
+        ]
 
     def _row_axes(self) -> list[Axis]:
         if not self.c.rows:
@@ -325,7 +332,10 @@ class _Block:
         streams = len(self.c.column_steps)
         if not self.c.rows:
             return [(0,) * streams]
-        axes = [Axis(self.group.width, self.c.rows[self.tiling.axis].steps), *self.c.rows[self.tiling.axis + 1 :]]
+        axes = [
+            Axis(self.group.width, self.c.rows[self.tiling.axis].steps),
+            *self.c.rows[self.tiling.axis + 1 :],
+        ]
         found = []
         for indices in itertools.product(*(range(axis.size) for axis in axes)):
             found.append(tuple(sum(i * a.steps[s] for i, a in zip(indices, axes)) for s in range(streams)))
@@ -421,7 +431,9 @@ def _load_words(f: Function, address: int, offset: int, count: int) -> None:
     if count == 3:
         f.get(address)
     f.get(address)
-    f.memory({4: "v128.load", 3: "v128.load64_zero", 2: "v128.load64_zero", 1: "v128.load32_zero"}[count], offset)
+    f.memory(
+        {4: "v128.load", 3: "v128.load64_zero", 2: "v128.load64_zero", 1: "v128.load32_zero"}[count], offset
+    )
     if count == 3:
         f.memory("v128.load32_lane", offset + 8, 2)
 

@@ -22,7 +22,11 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     """conv2d and conv3d; attributes `pad` (before and after each axis), `stride`, `dilation`."""
     assembly = Assembly(request, prices, options)
     weights, output = request.inputs[WEIGHTS].view, assembly.output
-    window, stride, dilation = weights.shape[1:-1], request.attributes["stride"], request.attributes["dilation"]
+    window, stride, dilation = (
+        weights.shape[1:-1],
+        request.attributes["stride"],
+        request.attributes["dilation"],
+    )
     place, left = _left(assembly, window, stride, dilation)
     moves = [step * left_stride for step, left_stride in zip(stride, left.strides[1:])]
     taps = [(size, step * left_stride) for size, step, left_stride in zip(window, dilation, left.strides[1:])]

@@ -1,4 +1,4 @@
-"""matmul: [N, H, C] x [N, C, W]. A constant right-hand side is packed; a variable one is read in place where it can be."""
+"""matmul: [N, H, C] x [N, C, W]. A constant right-hand side is packed, a variable one read in place if it can be."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernels.contraction import Contraction, Tiling, panels
+from tosaic.wasm.kernels.contraction import Tiling, panels
 from tosaic.wasm.kernels.staging import Conversion
 from tosaic.wasm.kernels.tile import LANES, Arithmetic
 from tosaic.wasm.lanes import load_lanes, store_lanes
@@ -43,9 +43,7 @@ def pack(right: np.ndarray, run: int, width: int, tiling: Tiling) -> np.ndarray:
     """A constant [batches, taps, columns] in the order of the tiles, `width` taps of a run side by side."""
     batches, taps, columns = right.shape
     pairs = math.ceil(run / width)
-    padded = np.zeros(
-        (batches, taps // run, pairs * width, math.ceil(columns / LANES) * LANES), right.dtype
-    )
+    padded = np.zeros((batches, taps // run, pairs * width, math.ceil(columns / LANES) * LANES), right.dtype)
     padded[:, :, :run, :columns] = right.reshape(batches, taps // run, run, columns)
     padded = padded.reshape(batches, taps // run * pairs, width, -1).transpose(0, 1, 3, 2)
     parts = []
@@ -58,7 +56,13 @@ def pack(right: np.ndarray, run: int, width: int, tiling: Tiling) -> np.ndarray:
 
 
 def emit_pack(
-    f: Function, source: int, target: int, operand: RightOperand, tiling: Tiling, conversion: Conversion, width: int
+    f: Function,
+    source: int,
+    target: int,
+    operand: RightOperand,
+    tiling: Tiling,
+    conversion: Conversion,
+    width: int,
 ) -> None:
     """Pack the operand at the address in local `source` to that in `target`. Lanes behind the last column keep
     what they hold: nothing that is stored depends on them."""
@@ -68,12 +72,14 @@ def emit_pack(
             start = group.first * LANES * operand.columns[1]
             f.add_to(source, start)
             with f.stepped(source, group.width * LANES * operand.columns[1], group.count):
-                _loops(f, source, operand.taps, lambda: panel(group.width, group.lanes))
+                _loops(f, source, operand.taps, partial(panel, group.width, group.lanes))
             f.add_to(source, -start - group.count * group.width * LANES * operand.columns[1])
 
     def panel(vectors: int, lanes: int) -> None:
         for vector in range(vectors):
-            _pack_vector(f, source, target, operand, vector, lanes if vector == vectors - 1 else LANES, conversion)
+            _pack_vector(
+                f, source, target, operand, vector, lanes if vector == vectors - 1 else LANES, conversion
+            )
         f.add_to(target, vectors * 16)
 
     if width != 1:
@@ -96,7 +102,13 @@ def _loops(f: Function, source: int, axes: Sequence[tuple[int, int]], body) -> N
 
 
 def _pack_vector(
-    f: Function, source: int, target: int, operand: RightOperand, vector: int, lanes: int, conversion: Conversion
+    f: Function,
+    source: int,
+    target: int,
+    operand: RightOperand,
+    vector: int,
+    lanes: int,
+    conversion: Conversion,
 ) -> None:
     stride = operand.columns[1]
     first = 0

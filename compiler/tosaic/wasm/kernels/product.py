@@ -84,7 +84,13 @@ class Product:
         view = self._right_view
         adjacent = view.strides[self.right_columns] == 4 or view.shape[self.right_columns] == 1
         variable = self.assembly.request.inputs[self.right].array is None
-        return variable and view.element == "f32" and adjacent and len(self.right_taps) == 1 and min(view.strides) >= 0
+        return (
+            variable
+            and view.element == "f32"
+            and adjacent
+            and len(self.right_taps) == 1
+            and min(view.strides) >= 0
+        )
 
     def _axes(
         self, output: View, fused: _Fused, taps: Reduction, in_place: bool
@@ -167,4 +173,7 @@ class _Fused:
     def moves(self, axis: int) -> list[int]:
         """Bytes that each input moves along an axis of the output."""
         whole = len(self.output.shape)
-        return [view.strides[axis] if len(view.shape) == whole and view.shape[axis] > 1 else 0 for view in self.views]
+        return [
+            view.strides[axis] if len(view.shape) == whole and view.shape[axis] > 1 else 0
+            for view in self.views
+        ]

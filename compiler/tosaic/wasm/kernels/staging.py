@@ -37,7 +37,9 @@ class Conversion:
             return tuple(most >> i for i in range(most.bit_length()))
         return (8, 1) if self.staged == "i16" else (4, 2, 1)
 
-    def emit(self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int) -> None:
+    def emit(
+        self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int
+    ) -> None:
         """Convert `width` adjacent elements."""
         if self.source == self.staged:
             self._copy(f, source, source_offset, target, offset, width)
@@ -48,14 +50,18 @@ class Conversion:
             load = partial(load_lanes, f, self.source, width, value, source_offset)
             store_lanes(f, self.staged, width, address, load, offset)
 
-    def _copy(self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int) -> None:
+    def _copy(
+        self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int
+    ) -> None:
         load, store = _MOVES[width * ELEMENT_BYTES[self.source]]
         f.get(target)
         f.get(source)
         f.memory(load, source_offset)
         f.memory(store, offset)
 
-    def _widen_i8(self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int) -> None:
+    def _widen_i8(
+        self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int
+    ) -> None:
         f.get(target)
         f.get(source)
         f.memory("v128.load8x8_s" if width == 8 else "i32.load8_s", source_offset)
@@ -174,7 +180,11 @@ def touched_runs(view: View, indices: Sequence[Sequence[int]]) -> tuple[tuple[in
         if len(runs) == 1 and stride:
             runs = _joined([(i * stride + runs[0][0], runs[0][1]) for i in chosen])
         else:
-            runs = [(i * stride + offset, length) for i in (chosen if stride else chosen[:1]) for offset, length in runs]
+            runs = [
+                (i * stride + offset, length)
+                for i in (chosen if stride else chosen[:1])
+                for offset, length in runs
+            ]
     return tuple(_joined(sorted(runs)))
 
 
