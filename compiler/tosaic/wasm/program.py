@@ -1,17 +1,31 @@
-"""The program as WebAssembly: one function a segment, constant addresses, and the memory around them."""
+"""The program as WebAssembly: one function a segment, constant addresses, and the memory around them.
+
+graph -> clusters (grouping) -> kernel calls (layout) -> kernels -> addresses (memory_plan) -> segment functions
+"""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tosaic.prices import PAGE_BYTES
+from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import ELEMENT_BYTES
+from tosaic.wasm.graph import Border, Graph
+from tosaic.wasm.grouping import clusters
+from tosaic.wasm.kernel import ELEMENT_BYTES, Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.layout import Layout, Placed, Work, lay_out
+from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
 from tosaic.wasm.module import DataSegment
+from tosaic.wasm.translate import multiply_adds, read
+from tosaic_passes.program import Program
+
+CONTROL_BYTES = 16384
+"""Room for the entry code by default."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,162 @@ class WasmProgram:
     def instructions(self) -> int:
         """Instructions of all segments, without page touches and messages."""
         return sum(segment.function.cost for segment in self.segments)
+
+
+@dataclass(eq=False)
+class KernelStore:
+    """Kernels that were built, found again when the same is asked for: by a later layer, or after a split.
+
+    Kernels with the same code share one function, so a layer's code is there once however often its shape occurs.
+    """
+
+    prices: PriceList
+    options: KernelOptions = field(default_factory=KernelOptions)
+    _built: dict[tuple, tuple[Kernel, KernelRequest]] = field(default_factory=dict)
+    _functions: dict[tuple, Function] = field(default_factory=dict)
+
+    def kernel(self, request: KernelRequest) -> Kernel:
+        """The kernel for a request; the request is kept, since its arrays are known by where they are."""
+        from tosaic.wasm.kernels import build
+
+        key = _request_key(request)
+        if key not in self._built:
+            kernel = build(request, self.prices, self.options)
+            function = self._functions.setdefault(kernel.function.content(), kernel.function)
+            self._built[key] = (replace(kernel, function=function), request)
+        return self._built[key][0]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program with all kernels built and everything placed; `steps_of` gives the kernel calls of each work."""
+
+    graph: Graph
+    layout: Layout
+    steps_of: Mapping[Work, Sequence[Step]]
+    memory: MemoryPlan
+    control_bytes: int
+
+
+def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BYTES) -> Plan:
+    """Group, lay out, build and place a program. Sets `ic.kernel` on its ops."""
+    graph = read(program)
+    layout = lay_out(graph, clusters(graph), border_itemsize)
+    steps_of = {
+        work: [Step(call, kernels.kernel(call.request)) for call in work.calls] for work in layout.works
+    }
+    steps = [step for work in layout.works for step in steps_of[work]]
+    return Plan(graph, layout, steps_of, plan_memory(layout, steps, control_bytes), control_bytes)
+
+
+def compile(
+    program: Program,
+    prices: PriceList | None = None,
+    options: KernelOptions | None = None,
+    *,
+    control_bytes: int = CONTROL_BYTES,
+    kernels: KernelStore | None = None,
+) -> WasmProgram:
+    """WebAssembly for a TOSA program: @main alone, or @main that calls @segment_0..n.
+
+    `control_bytes` is the room that the entry code wants; `kernels` keeps kernels over several compilations (its
+    prices and options are then the ones in force). Raises TosaicError for ops that have no kernel.
+    """
+    kernels = kernels or KernelStore(prices or PriceList.load(), options or KernelOptions())
+    return assemble(plan(program, kernels, control_bytes), kernels.prices)
+
+
+def assemble(planned: Plan, prices: PriceList) -> WasmProgram:
+    """The segments' functions and the data of a planned program."""
+    memory = planned.memory
+    return WasmProgram(
+        inputs=_border(planned.graph.inputs, planned.layout.inputs, memory),
+        outputs=_border(planned.graph.outputs, planned.layout.outputs, memory),
+        segments=tuple(_segments(planned, prices)),
+        data=memory.data,
+        control_bytes=planned.control_bytes,
+        memory_bytes=memory.memory_bytes,
+        arena_bytes=memory.arena_bytes,
+        weight_bytes=memory.weight_bytes,
+    )
+
+
+def emit_calls(function: Function, steps: Sequence[Step]) -> None:
+    """Call each step's kernel with the addresses of its operands."""
+    for step in steps:
+        for address in step.addresses:
+            function.i32(address)
+        function.call(step.kernel.function)
+
+
+def call_cost(step: Step, prices: PriceList) -> int:
+    """Instructions of one such call, the kernel's own included."""
+    function = Function("", prices)
+    emit_calls(function, [step])
+    return function.cost - prices.function_entry
+
+
+def _segments(planned: Plan, prices: PriceList) -> Iterator[SegmentCode]:
+    live = _live_bytes(planned)
+    for number, name in enumerate(planned.graph.segments):
+        works = [work for work in planned.layout.works if work.segment == number]
+        steps = [step for work in works for step in planned.steps_of[work]]
+        function = Function(name, prices)
+        emit_calls(function, steps)
+        masks = [touched(step) for step in steps]
+        yield SegmentCode(
+            name=name,
+            function=function,
+            reads=functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
+            writes=functools.reduce(operator.or_, (writes for _, writes in masks), 0),
+            exact=function.exact and all(step.kernel.exact for step in steps),
+            macs=sum(multiply_adds(node) for work in works if work.cluster for node in work.cluster.nodes),
+            live_bytes=live[number],
+        )
+
+
+def _live_bytes(planned: Plan) -> list[int]:
+    """Bytes that are written before the end of each segment and read after it."""
+    count = len(planned.graph.segments)
+    first = {place.buffer: -1 for place in planned.layout.inputs}
+    last = {place.buffer: count for place in planned.layout.outputs}
+    for work in planned.layout.works:
+        for place in (place for call in work.calls for place in call.places):
+            if place.buffer.array is None:
+                first.setdefault(place.buffer, work.segment)
+                last[place.buffer] = max(last.get(place.buffer, 0), work.segment)
+    return [
+        sum(b.bytes for b, since in first.items() if since <= number < last.get(b, -1))
+        for number in range(count)
+    ]
+
+
+def _border(
+    borders: Sequence[Border], places: Sequence[Placed], memory: MemoryPlan
+) -> tuple[BorderTensor, ...]:
+    return tuple(
+        BorderTensor(
+            border.name,
+            border.dtype,
+            border.value.element,
+            border.value.shape,
+            memory.address_of[place.buffer] + place.window.offset,
+        )
+        for border, place in zip(borders, places)
+    )
+
+
+def _request_key(request: KernelRequest) -> tuple:
+    """What a kernel depends on. Arrays count by their memory: the store keeps them alive."""
+    operands = tuple((operand.view, _array_key(operand.array)) for operand in request.inputs)
+    numbers = repr((sorted(request.attributes.items()), request.epilogue))  # tells 0.0 from -0.0
+    return request.op, operands, request.outputs, request.result, numbers
+
+
+def _array_key(array: np.ndarray | None) -> tuple | None:
+    if array is None:
+        return None
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
 
 
 _BORDER_ITEMSIZE: Mapping[str, int] = {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}

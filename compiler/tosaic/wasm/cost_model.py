@@ -1,0 +1,85 @@
+"""The exact costs that the counting passes ask for, from the code that would be emitted."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+
+from tosaic.wasm.grouping import Cluster, operations_of
+from tosaic.wasm.memory_plan import Step, touched
+from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, call_cost, plan
+from tosaic.wasm.translate import multiply_adds
+from tosaic_passes.cost_model import Charge, KernelCost
+from tosaic_passes.program import Program
+
+MessageOverhead = Callable[[WasmProgram, int, bool], Charge]
+"""What the message of a segment (index, is it the last?) pays besides its kernels; the canister knows."""
+
+
+class WasmCostModel:
+    """`tosaic_passes.cost_model.CostModel` over the WebAssembly backend.
+
+    A kernel is a cluster of ops with the calls that it makes: its instructions are those of the calls and of the
+    kernels called, its pages follow from the memory plan of the whole program. `store` keeps the kernels, so
+    compiling the same program afterwards builds none of them again.
+    """
+
+    def __init__(self, store: KernelStore, message_overhead: MessageOverhead, control_bytes: int) -> None:
+        self.store = store
+        self.message_overhead = message_overhead
+        self.control_bytes = control_bytes
+        self.page_access = store.prices.page_access
+        self.page_write = store.prices.page_write
+        self._planned: tuple[Program, WasmProgram] | None = None
+
+    def kernels(self, program: Program) -> list[KernelCost]:
+        """The kernels of the program in the order of execution. Sets `ic.kernel` on its ops."""
+        planned = self._plan(program)
+        works = planned.layout.works
+        operations = operations_of(planned.graph, [work.cluster for work in works if work.cluster])
+        return [
+            self._cost(work.cluster, ops, planned.steps_of[work])
+            for work, ops in zip(works, [*operations, *([[]] * (len(works) - len(operations)))])
+        ]
+
+    def overhead(self, program: Program, index: int, last: bool) -> Charge:
+        """What the message that runs segment `index` pays besides its kernels."""
+        if self._planned is None or self._planned[0] is not program:
+            self._plan(program)
+        assert self._planned is not None
+        return self.message_overhead(self._planned[1], index, last)
+
+    def _plan(self, program: Program) -> Plan:
+        planned = plan(program, self.store, self.control_bytes)
+        self._planned = (program, assemble(planned, self.store.prices))
+        return planned
+
+    def _cost(self, cluster: Cluster | None, operations: Sequence, steps: Sequence[Step]) -> KernelCost:
+        instructions = sum(call_cost(step, self.store.prices) for step in steps)
+        masks = [touched(step) for step in steps]
+        charge = Charge(
+            instructions,
+            functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
+            functools.reduce(operator.or_, (writes for _, writes in masks), 0),
+        )
+        shares = _shares(instructions, cluster, len(operations)) if cluster else ()
+        return KernelCost(tuple(operations), shares, charge, exact=all(step.kernel.exact for step in steps))
+
+
+def _shares(instructions: int, cluster: Cluster, count: int) -> tuple[int, ...]:
+    """What each op of a cluster contributes, in proportion to its arithmetic: a multiply-add or an element is one.
+
+    Ops that were folded come first and cost nothing.
+    """
+    weights = [0] * (count - len(cluster.nodes))
+    weights += [
+        multiply_adds(node) or max(v.size for v in (*node.inputs, *node.outputs)) for node in cluster.nodes
+    ]
+    total, shares, given = max(sum(weights), 1), [], 0
+    done = 0
+    for weight in weights:
+        done += weight
+        shares.append(instructions * done // total - given)
+        given += shares[-1]
+    return tuple(shares)

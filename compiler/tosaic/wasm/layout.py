@@ -1,0 +1,395 @@
+"""Where each tensor lies relative to its buffer: views instead of copies, wherever all readers can follow strides.
+
+A reshape, slice, transpose... of a tensor is a view of the tensor's buffer, a part of a concatenation is written
+where the concatenation wants it. What remains are calls of kernels, in the order of execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tosaic.wasm.graph import Border, Graph, Node, Value
+from tosaic.wasm.grouping import MATRIX_OPS, Cluster, is_pointwise
+from tosaic.wasm.kernel import Expression, KernelRequest, Operand
+from tosaic.wasm.translate import scalar
+from tosaic.wasm.views import MOVEMENTS, Window, moved, tiled
+
+_ROW_WRITERS = MATRIX_OPS
+"""Ops besides elementwise ones that write a result whose rows lie apart."""
+
+_SCALAR_OPERANDS = {
+    "conv2d": (0,),
+    "conv3d": (0,),
+    "transpose_conv2d": (0,),
+    "matmul": (0, 1),
+    "matmul_t": (0, 1),
+}
+"""Operands that are read element by element, or packed: any strides cost the same."""
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory of its own. `array` is given for constants; `pinned` buffers hold the program's results."""
+
+    bytes: int
+    array: np.ndarray | None = None
+    pinned: bool = False
+    is_input: bool = False
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tensor in memory: its buffer, and the window of it that the tensor is."""
+
+    buffer: Buffer
+    window: Window
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One kernel call: what is asked for, and where each input and output of the request lies."""
+
+    request: KernelRequest
+    places: tuple[Placed, ...]
+
+
+@dataclass(eq=False)
+class Work:
+    """What one cluster executes: no call if it only renames memory, several if it moves data in pieces."""
+
+    cluster: Cluster | None
+    segment: int
+    calls: list[Call] = field(default_factory=list)
+
+
+@dataclass
+class Layout:
+    works: list[Work]
+    inputs: list[Placed]
+    outputs: list[Placed]
+
+
+def lay_out(graph: Graph, clusters: Sequence[Cluster], border_itemsize: Callable[[str], int]) -> Layout:
+    """Choose the place of every value and state the kernel calls.
+
+    `border_itemsize(dtype)` is the size of an element at the border: the buffers of inputs and outputs have room
+    for it. Outputs are dense and each has a buffer of its own.
+    """
+    return _Layout(graph, clusters, border_itemsize).run()
+
+
+class _Layout:
+    def __init__(
+        self, graph: Graph, clusters: Sequence[Cluster], border_itemsize: Callable[[str], int]
+    ) -> None:
+        self.graph = graph
+        self.clusters = clusters
+        self.border_itemsize = border_itemsize
+        self.cluster_of = {node: cluster for cluster in clusters for node in cluster.nodes}
+        self.places: dict[Value, Placed] = {}
+        self.results: dict[Value, Border] = {}
+
+    def run(self) -> Layout:
+        inputs = [
+            self._own(border.value, self._border_bytes(border), is_input=True) for border in self.graph.inputs
+        ]
+        for border in self.graph.outputs:
+            if border.value.producer is not None:
+                self.results.setdefault(border.value, border)
+        self._place_parts()
+        works = [Work(c, c.segment, list(self._calls(c))) for c in self.clusters]
+        return Layout(works, inputs, list(self._outputs(works)))
+
+    # Places
+
+    def _own(self, value: Value, room: int = 0, **kind: bool) -> Placed:
+        """A dense buffer for a value alone."""
+        buffer = Buffer(max(value.bytes, room), **kind)
+        self.places[value] = Placed(buffer, Window.whole(value.element, value.shape))
+        return self.places[value]
+
+    def _border_bytes(self, border: Border) -> int:
+        return border.value.size * self.border_itemsize(border.dtype)
+
+    def _place(self, value: Value) -> Placed:
+        """The place of a value; one that has none yet gets a buffer."""
+        if value in self.places:
+            return self.places[value]
+        if value.array is not None:
+            buffer = Buffer(value.bytes, array=value.array)
+            self.places[value] = Placed(buffer, Window.whole(value.element, value.shape))
+            return self.places[value]
+        if value in self.results:
+            return self._own(value, self._border_bytes(self.results[value]), pinned=True)
+        return self._own(value)
+
+    def _place_parts(self) -> None:
+        """Let the producers of a concatenation's parts write into its result; outer concatenations first."""
+        for cluster in reversed(self.clusters):
+            if cluster.root.op != "concat":
+                continue
+            whole = self._place(cluster.root.output)
+            for part, window in _parts(cluster.root, whole.window):
+                if cluster.root.inputs.count(part) == 1 and self._writes(part, window):
+                    self.places[part] = Placed(whole.buffer, window)
+
+    def _writes(self, part: Value, window: Window) -> bool:
+        """True if the part can be produced in this window and all of its readers can read it there."""
+        if part.producer is None or part in self.places or part in self.results or not part.size:
+            return False
+        cluster = self.cluster_of[part.producer]
+        if cluster.root.op in MOVEMENTS or cluster.root.op == "concat":
+            return cluster.root.op == "concat" and self._followed(part, window)
+        writes_rows = cluster.root.op in _ROW_WRITERS or is_pointwise(cluster.root)
+        return (window.view.is_contiguous or (writes_rows and _has_rows(window))) and self._followed(
+            part, window
+        )
+
+    def _followed(self, value: Value, window: Window) -> bool:
+        """True if all readers of a value can read it in this window."""
+        return value not in self.results and all(self._reads(user, value, window) for user in value.users)
+
+    def _reads(self, user: Node, value: Value, window: Window) -> bool:
+        if window.view.is_contiguous or user.op in MOVEMENTS or user.op in ("concat", "pad"):
+            return True
+        if user.op == "table" and value is user.inputs[1]:
+            return False
+        cluster = self.cluster_of[user]
+        if user is cluster.root and user.op in MATRIX_OPS:
+            scalar_operands = [user.inputs[i] for i in _SCALAR_OPERANDS.get(user.op, ())]
+            return _has_rows(window) or (value in scalar_operands and min(window.strides) >= 0)
+        if user is cluster.root and not is_pointwise(user):
+            return False
+        if cluster.root.op in MATRIX_OPS or len(value.users) > 1:
+            return _has_rows(window)
+        return True
+
+    # Calls
+
+    def _calls(self, cluster: Cluster) -> Iterator[Call]:
+        root = cluster.root
+        if not any(value.size for value in cluster.nodes[-1].outputs):
+            for value in cluster.nodes[-1].outputs:
+                self._place(value)
+        elif root.op in MOVEMENTS:
+            yield from self._movement(root)
+        elif root.op == "concat":
+            yield from self._concat(root)
+        elif root.op == "pad":
+            yield from self._pad(root)
+        else:
+            yield self._compute(cluster)
+
+    def _movement(self, node: Node) -> Iterator[Call]:
+        """Nothing if the result can be a view of the operand; else a copy."""
+        source = self._place(node.inputs[0])
+        window = moved(node.op, source.window, node.attributes)
+        if (
+            node.output not in self.places
+            and window is not None
+            and self._is_free(node.output, source, window)
+        ):
+            self.places[node.output] = Placed(source.buffer, window)
+            return
+        target = self._place(node.output)
+        if node.op == "tile":
+            window = tiled(source.window, node.attributes["multiples"])
+        elif window is None:
+            window = source.window
+        dense = Window.whole(node.output.element, window.shape)
+        yield self._copy(Placed(source.buffer, window), Placed(target.buffer, dense))
+
+    def _is_free(self, value: Value, source: Placed, window: Window) -> bool:
+        """True if the value may stay in the buffer of its source, seen through this window."""
+        if value not in self.results:
+            return self._followed(value, window)
+        buffer = source.buffer
+        whole = window.view.is_contiguous and window.offset == 0 and buffer.bytes == value.bytes
+        owned = not (buffer.is_input or buffer.pinned or buffer.array is not None)
+        fits = self._border_bytes(self.results[value]) <= buffer.bytes
+        if not (whole and owned and fits):
+            return False
+        buffer.pinned = True
+        return True
+
+    def _concat(self, node: Node) -> Iterator[Call]:
+        """Copies of the parts that are not in place."""
+        whole = self._place(node.output)
+        for part, window in _parts(node, whole.window):
+            target = Placed(whole.buffer, window)
+            if part.size and self._place(part) != target:
+                yield self._copy(self._place(part), target)
+
+    def _pad(self, node: Node) -> Iterator[Call]:
+        """Fill the border in slabs, copy the inside."""
+        source, target = self._place(node.inputs[0]), self._place(node.output)
+        before, after = node.attributes["padding"][::2], node.attributes["padding"][1::2]
+        constant = _constant(source.window.view.element, node.attributes["pad_const"])
+        shape = node.inputs[0].shape
+        start, size = [0] * len(shape), list(node.output.shape)
+        for axis in range(len(shape)):
+            for at, count in ((0, before[axis]), (before[axis] + shape[axis], after[axis])):
+                slab = target.window.slice(
+                    [*start[:axis], at, *start[axis + 1 :]], [*size[:axis], count, *size[axis + 1 :]]
+                )
+                if slab.view.size:
+                    yield _call("elementwise", [], [Placed(target.buffer, slab)], constant)
+            start[axis], size[axis] = before[axis], shape[axis]
+        if node.inputs[0].size:
+            yield self._copy(source, Placed(target.buffer, target.window.slice(start, size)))
+
+    def _copy(self, source: Placed, target: Placed) -> Call:
+        element = source.window.view.element
+        identity = Expression((("input", (0,), ()),), (element,))
+        return _call("elementwise", [(source, None)], [target], identity)
+
+    def _compute(self, cluster: Cluster) -> Call:
+        """The call of a root with its own operands, and of the elementwise ops fused into it."""
+        root = cluster.root
+        builder = _ExpressionBuilder(self, cluster.result.shape)
+        op, attributes, result = "elementwise", {}, ""
+        if not is_pointwise(root):
+            op, attributes, result = root.op, root.attributes, root.output.element
+            builder.inputs = [(self._place(value), value.array) for value in root.inputs]
+            builder.result(root.output)
+        for node in cluster.fused:
+            builder.add(node)
+        outputs = (
+            [self._place(cluster.result)] if len(root.outputs) == 1 else list(map(self._place, root.outputs))
+        )
+        epilogue = builder.build() if cluster.fused else None
+        return _call(op, builder.inputs, outputs, epilogue, attributes, result)
+
+    def _outputs(self, works: list[Work]) -> Iterator[Placed]:
+        """The places of the results; what is no kernel's own result, or a result twice, is copied at the end."""
+        taken: set[Value] = set()
+        for border in self.graph.outputs:
+            value = border.value
+            if value in self.results and value not in taken:
+                taken.add(value)
+                yield self._place(value)
+                continue
+            target = Placed(
+                Buffer(max(value.bytes, self._border_bytes(border)), pinned=True),
+                Window.whole(value.element, value.shape),
+            )
+            if not works:
+                works.append(Work(None, 0))
+            if value.size:
+                works[-1].calls.append(self._copy(self._place(value), target))
+            yield target
+
+
+_ZERO_POINTS = {"rescale": ("input_zp", "output_zp"), "negate": ("input1_zp", "output_zp")}
+"""Attributes that become constant arguments in an expression."""
+
+
+class _ExpressionBuilder:
+    """Collects the nodes of an expression and the inputs that they read."""
+
+    def __init__(self, layout: _Layout, shape: tuple[int, ...]) -> None:
+        self.layout = layout
+        self.shape = shape
+        self.inputs: list[tuple[Placed, np.ndarray | None]] = []
+        self.nodes: list[tuple[str, tuple[int, ...], tuple[tuple[str, Any], ...]]] = []
+        self.elements: list[str] = []
+        self.index: dict[Value, int] = {}
+
+    def result(self, value: Value) -> None:
+        """The value that the root computes."""
+        self.index[value] = self._node("result", (), (), value.element)
+
+    def add(self, node: Node) -> None:
+        attributes = dict(node.attributes)
+        arguments = [self._argument(value, node) for value in node.inputs if not _is_table(value, node)]
+        if node.op == "table":
+            attributes["input"] = self._input(self.layout._place(node.inputs[1]), node.inputs[1].array)
+        for name in _ZERO_POINTS.get(node.op, ()):
+            element = node.inputs[0].element if name.startswith("input") else node.output.element
+            arguments.append(self._constant(attributes.pop(name), element))
+        self.index[node.output] = self._node(
+            node.op, tuple(arguments), tuple(sorted(attributes.items())), node.output.element
+        )
+
+    def build(self) -> Expression:
+        return Expression(tuple(self.nodes), tuple(self.elements))
+
+    def _argument(self, value: Value, node: Node) -> int:
+        if value not in self.index:
+            self.index[value] = self._external(value, node)
+        return self.index[value]
+
+    def _external(self, value: Value, node: Node) -> int:
+        if value.array is not None and _is_uniform(value.array):
+            return self._constant(scalar(value.array), value.element)
+        place, array = self.layout._place(value), value.array
+        window = place.window
+        if node.op == "rescale" and len(value.shape) < len(self.shape):
+            aligned = (1,) * (len(self.shape) - len(value.shape)) + value.shape
+            window = window.with_dims(aligned, (0,) * (len(aligned) - len(value.shape)) + window.strides)
+            array = None if array is None else array.reshape(aligned)
+        window = window.broadcast(self.shape)
+        array = None if array is None else np.broadcast_to(array, self.shape)
+        index = self._input(Placed(place.buffer, window), array)
+        return self._node("input", (index,), (), value.element)
+
+    def _input(self, place: Placed, array: np.ndarray | None) -> int:
+        self.inputs.append((place, array))
+        return len(self.inputs) - 1
+
+    def _constant(self, value: int | float, element: str) -> int:
+        return self._node("constant", (), (("element", element), ("value", value)), element)
+
+    def _node(self, op: str, arguments: tuple, attributes: tuple, element: str) -> int:
+        self.nodes.append((op, arguments, attributes))
+        self.elements.append(element)
+        return len(self.nodes) - 1
+
+
+def _is_uniform(array: np.ndarray) -> bool:
+    """True for one element, and for a splat, which is one element in memory."""
+    return array.size == 1 or (array.size > 0 and not any(array.strides))
+
+
+def _is_table(value: Value, node: Node) -> bool:
+    return node.op == "table" and value is node.inputs[1]
+
+
+def _call(
+    op: str,
+    inputs: Sequence[tuple[Placed, np.ndarray | None]],
+    outputs: Sequence[Placed],
+    epilogue: Expression | None,
+    attributes: Mapping[str, Any] | None = None,
+    result: str = "",
+) -> Call:
+    operands = tuple(Operand(place.window.view, array) for place, array in inputs)
+    views = tuple(place.window.view for place in outputs)
+    request = KernelRequest(op, operands, views, attributes or {}, result, epilogue)
+    return Call(request, (*(place for place, _ in inputs), *outputs))
+
+
+def _constant(element: str, value: int | float) -> Expression:
+    attributes = (("element", element), ("value", value))
+    return Expression((("constant", (), attributes),), (element,))
+
+
+def _parts(node: Node, whole: Window) -> Iterator[tuple[Value, Window]]:
+    """The operands of a concatenation and where they lie in its result."""
+    axis = node.attributes["axis"]
+    start = [0] * len(node.output.shape)
+    for part in node.inputs:
+        yield part, whole.slice(start, part.shape)
+        start[axis] += part.shape[axis]
+
+
+def _has_rows(window: Window) -> bool:
+    """True if neighbours along the innermost dimension are neighbours in memory (or all the same element)."""
+    for size, stride in zip(reversed(window.shape), reversed(window.strides)):
+        if size != 1:
+            return stride in (0, window.view.element_bytes) and all(s >= 0 for s in window.strides)
+    return True

@@ -1,0 +1,235 @@
+"""Addresses: one linear memory with a control region, an arena whose bytes are reused, and the weights.
+
+    0                 the entry code's constants and state (`control_bytes`)
+    then              the arena: inputs, intermediate tensors, scratch, outputs
+    next full page    the weights in the order of their first use, each content once
+
+A buffer owns its bytes from its first use to its last one in the order of execution over the whole program, so
+cutting the program into segments moves nothing. A message pays for each 64 KiB page that it touches; the arena is
+packed as tightly as its lifetimes allow, so that the same few pages are used again and again.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tosaic.prices import PAGE_BYTES
+from tosaic.wasm.kernel import Kernel
+from tosaic.wasm.layout import Buffer, Call, Layout
+from tosaic.wasm.module import DataSegment
+
+ALIGNMENT = 16
+"""Bytes to which every buffer is aligned: a vector."""
+
+
+@dataclass(eq=False)
+class Step:
+    """A call of a finished kernel."""
+
+    call: Call
+    kernel: Kernel
+    addresses: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryPlan:
+    """`address_of` knows every buffer; the addresses of a step are those of its inputs, outputs and scratch."""
+
+    address_of: Mapping[Buffer, int]
+    data: tuple[DataSegment, ...]
+    arena_bytes: int
+    weight_bytes: int
+    memory_bytes: int
+    largest_live_bytes: int
+
+
+@dataclass(eq=False)
+class _Block:
+    """Bytes that are in use during the steps from `first` to `last`."""
+
+    bytes: int
+    first: int
+    last: int
+    address: int = -1
+
+
+def plan_memory(layout: Layout, steps: Sequence[Step], control_bytes: int) -> MemoryPlan:
+    """Place all buffers and fill in the addresses of the steps."""
+    blocks, scratch = _lifetimes(layout, steps)
+    start = _aligned(control_bytes)
+    _pack([*blocks.values(), *scratch.values()], start)
+    end = max((b.address + b.bytes for b in [*blocks.values(), *scratch.values()]), default=start)
+    weights = _Weights(-(-end // PAGE_BYTES) * PAGE_BYTES)
+    address_of = {buffer: block.address for buffer, block in blocks.items()}
+    for number, step in enumerate(steps):
+        step.addresses = tuple(_addresses(number, step, address_of, scratch, weights))
+    return MemoryPlan(
+        address_of,
+        tuple(weights.data),
+        end - start,
+        weights.end - weights.start,
+        weights.end if weights.data else end,
+        _largest_live([*blocks.values(), *scratch.values()]),
+    )
+
+
+def pages(address: int, runs: Iterable[tuple[int, int]]) -> int:
+    """Bit mask of the pages that the runs of (offset, length) touch, seen from an address."""
+    mask = 0
+    for offset, length in runs:
+        if length:
+            first = (address + offset) // PAGE_BYTES
+            last = (address + offset + length - 1) // PAGE_BYTES
+            mask |= ((1 << (last - first + 1)) - 1) << first
+    return mask
+
+
+def touched(step: Step) -> tuple[int, int]:
+    """Page masks of what a step reads and of what it writes."""
+    masks = [0, 0]
+    for access in step.kernel.accesses:
+        masks[access.write] |= pages(step.addresses[access.operand], access.runs)
+    return masks[0], masks[1]
+
+
+def _addresses(
+    number: int,
+    step: Step,
+    address_of: Mapping[Buffer, int],
+    scratch: Mapping[int, _Block],
+    weights: _Weights,
+) -> Iterable[int]:
+    for operand, place in enumerate(step.call.places):
+        if operand in step.kernel.constants:
+            yield weights.address(step.kernel.constants[operand])
+        elif place.buffer.array is not None:
+            yield weights.address(place.buffer.array) + place.window.offset
+        else:
+            yield address_of[place.buffer] + place.window.offset
+    if number in scratch:
+        yield scratch[number].address
+
+
+def _lifetimes(layout: Layout, steps: Sequence[Step]) -> tuple[dict[Buffer, _Block], dict[int, _Block]]:
+    """Blocks of all buffers in the arena, and of the scratch memory of steps by their number."""
+    blocks = {place.buffer: _Block(place.buffer.bytes, -1, -1) for place in layout.inputs}
+    scratch = {}
+    for number, step in enumerate(steps):
+        for place in step.call.places:
+            if place.buffer.array is None:
+                block = blocks.setdefault(place.buffer, _Block(place.buffer.bytes, number, number))
+                block.last = number
+        if step.kernel.scratch_bytes:
+            scratch[number] = _Block(step.kernel.scratch_bytes, number, number)
+    for place in layout.outputs:
+        block = blocks.setdefault(place.buffer, _Block(place.buffer.bytes, -1, len(steps)))
+        block.last = len(steps)
+    return blocks, scratch
+
+
+def _pack(blocks: Sequence[_Block], start: int) -> None:
+    """Give every block an address so that no two blocks that live at the same time overlap.
+
+    Several orders are tried, each block taking the tightest gap among those placed before it (best fit), and the
+    lowest end wins. Large first is what usually comes closest to the largest live set; while that is not reached,
+    the block that ends highest is placed first and the rest again.
+    """
+    least = start + _largest_live(blocks, ALIGNMENT)
+    pending = [sorted(blocks, key=key) for key in _ORDERS]
+    retries = min(_MOST_RETRIES, _MOST_COMPARISONS // (len(blocks) ** 2 + 1))
+    best: tuple[int, dict[_Block, int]] | None = None
+    for _ in range(len(pending) + retries):
+        order = pending.pop(0)
+        found = _fit(order, start)
+        highest = max(found, key=lambda block: found[block] + block.bytes, default=None)
+        end = start if highest is None else found[highest] + highest.bytes
+        if best is None or end < best[0]:
+            best = (end, found)
+        if highest is None or best[0] <= least:
+            break
+        pending = pending or [[highest, *(block for block in order if block is not highest)]]
+    assert best is not None
+    for block, address in best[1].items():
+        block.address = address
+
+
+_ORDERS: tuple[Callable[[_Block], tuple[int, int]], ...] = (
+    lambda block: (block.first, -block.bytes),
+    lambda block: (block.first - block.last, -block.bytes),
+    lambda block: (-block.bytes * (block.last - block.first + 1), block.first),
+    lambda block: (-block.bytes, block.first),
+)
+_MOST_RETRIES = 40
+_MOST_COMPARISONS = 8_000_000
+
+
+def _fit(blocks: Sequence[_Block], start: int) -> dict[_Block, int]:
+    found: dict[_Block, int] = {}
+    taken: list[tuple[int, int, int, int]] = []  # (address, end, first, last) by address
+    for block in blocks:
+        size = _aligned(block.bytes)
+        cursor, best, slack = start, None, None
+        for address, end, first, last in taken:
+            if last < block.first or block.last < first:
+                continue
+            gap = address - cursor
+            if gap >= size and (slack is None or gap < slack):
+                best, slack = cursor, gap
+            cursor = max(cursor, end)
+        found[block] = cursor if best is None else best
+        bisect.insort(taken, (found[block], found[block] + size, block.first, block.last))
+    return found
+
+
+def _largest_live(blocks: Sequence[_Block], alignment: int = 1) -> int:
+    """The most bytes in use at any one step: what no plan can go below."""
+    changes: dict[int, int] = {}
+    for block in blocks:
+        size = -(-block.bytes // alignment) * alignment
+        changes[block.first] = changes.get(block.first, 0) + size
+        changes[block.last + 1] = changes.get(block.last + 1, 0) - size
+    live = most = 0
+    for step in sorted(changes):
+        live += changes[step]
+        most = max(most, live)
+    return most
+
+
+@dataclass
+class _Weights:
+    """Constants in the order of their first use, each content once."""
+
+    start: int
+    data: list[DataSegment] = field(default_factory=list)
+    end: int = 0
+    _by_content: dict[bytes, int] = field(default_factory=dict)
+    _by_array: dict[tuple, tuple[int, np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.end = self.start
+
+    def address(self, array: np.ndarray) -> int:
+        """The address of an array's bytes, stored if they are not yet there."""
+        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
+        if key not in self._by_array:
+            dense = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            self._by_array[key] = (self._store(dense), array)
+        return self._by_array[key][0]
+
+    def _store(self, raw: np.ndarray) -> int:
+        content = hashlib.sha256(raw).digest()
+        if content not in self._by_content:
+            address = _aligned(self.end)
+            self._by_content[content] = address
+            self.data.append(DataSegment(address, raw.data))
+            self.end = address + raw.nbytes
+        return self._by_content[content]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
