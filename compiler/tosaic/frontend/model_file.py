@@ -119,16 +119,22 @@ def _serialized(model: str | Path | bytes | onnx.ModelProto) -> tuple[memoryview
         raise TosaicError(f"'{path}' is a directory", "give the .onnx file in it")
     if not path.is_file():
         raise TosaicError(f"'{path}' does not exist")
-    if path.suffix == TEXT_SUFFIX:
-        return memoryview(_parse_text(path).SerializeToString()), path.parent
-    return _map(path), path.parent
+    try:
+        if path.suffix == TEXT_SUFFIX:
+            return memoryview(_parse_text(path).SerializeToString()), path.parent
+        return _map(path), path.parent
+    except OSError as error:
+        raise TosaicError(f"'{path}' cannot be read: {error.strerror}") from error
 
 
 def _parse_text(path: Path) -> onnx.ModelProto:
     try:
-        return onnx.parser.parse_model(path.read_text())
-    except (onnx.parser.ParseError, UnicodeDecodeError) as error:
-        raise TosaicError(f"'{path}' is not ONNX text: {_first_line(error)}") from error
+        return onnx.parser.parse_model(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise TosaicError(f"'{path}' is not ONNX text: {error.reason}") from error
+    except onnx.parser.ParseError as error:
+        position, *_, reason = error.args[0].decode().splitlines()
+        raise TosaicError(f"'{path}' is not ONNX text: {position.strip('[]')}: {reason}") from error
 
 
 def _map(path: Path) -> memoryview:
@@ -161,7 +167,10 @@ def _check(proto: onnx.ModelProto, shown: str) -> None:
 def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     if not proto.functions:
         return proto
-    return onnx.inliner.inline_local_functions(proto, convert_version=True)
+    try:
+        return onnx.inliner.inline_local_functions(proto, convert_version=True)
+    except Exception as error:  # whatever the native inliner and its version converter raise
+        raise TosaicError(f"the model's local functions cannot be inlined: {_first_line(error)}") from error
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

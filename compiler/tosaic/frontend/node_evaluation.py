@@ -27,6 +27,9 @@ _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 
+_MISREAD_DEFAULTS = {"STFT": {"onesided": 1}}
+"""Attributes whose default the onnx package's inference takes for another value; they are spelled out to it."""
+
 _ONLY_SHAPE_MATTERS = frozenset({"Shape", "Size"})
 """Ops whose result follows from the type of their operand."""
 
@@ -69,9 +72,25 @@ def infer_types(
     types = {name: operand.type_proto for name, operand in zip(names, present)}
     data = {name: _tensor_proto(operand) for name, operand in zip(names, present) if _is_shown(operand)}
     inferred = onnx.shape_inference.infer_node_outputs(
-        schema, node, types, data, opset_imports=opsets.imports(), ir_version=opsets.ir_version
+        schema,
+        _with_defaults(node),
+        types,
+        data,
+        opset_imports=opsets.imports(),
+        ir_version=opsets.ir_version,
     )
     return [inferred.get(name) for name in node.output]
+
+
+def _with_defaults(node: onnx.NodeProto) -> onnx.NodeProto:
+    given = {attribute.name for attribute in node.attribute}
+    missing = {k: v for k, v in _MISREAD_DEFAULTS.get(node.op_type, {}).items() if k not in given}
+    if not missing:
+        return node
+    spelled_out = onnx.NodeProto()
+    spelled_out.CopyFrom(node)
+    spelled_out.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in missing.items())
+    return spelled_out
 
 
 def _is_shown(value: Value) -> bool:

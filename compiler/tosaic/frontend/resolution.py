@@ -10,7 +10,7 @@ import onnx
 import onnx.checker
 import onnx.shape_inference
 
-from tosaic.errors import UnsupportedNode, UnsupportedNodesError
+from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.frontend import control_flow
 from tosaic.frontend.control_flow import UnresolvedError
 from tosaic.frontend.model_file import TensorStore
@@ -55,6 +55,9 @@ class Resolver:
         scope = outer.new_child()
         for info, value in zip(_without_initializers(proto), inputs):
             scope[info.name] = value
+        if proto.sparse_initializer:
+            name = proto.sparse_initializer[0].values.name
+            raise TosaicError(f"initializer '{name}' is sparse", "store it as a dense tensor")
         for tensor in proto.initializer:
             scope[tensor.name] = constant(tensor.name, self._tensors.array(tensor))
         nodes: list[StaticNode] = []

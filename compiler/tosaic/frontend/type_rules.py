@@ -64,7 +64,6 @@ _TABLE = {
     "QuantizeLinear": _Like("Identity", dtype=2),
     "QuickGelu": _Like("Identity"),
     "RotaryEmbedding": _Like("Identity"),
-    "SimplifiedLayerNormalization": _Like("Identity"),
 }
 
 

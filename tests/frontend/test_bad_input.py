@@ -1,0 +1,248 @@
+"""What a user reads when a model is refused: the whole message, exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.external_data_helper
+import pytest
+
+from frontend_models import HEADER, model
+from tosaic.errors import TosaicError, UnsupportedNodesError
+from tosaic.frontend import load
+
+VALID = "g (float[2] x) => (float[2] y) { y = Neg(x) }"
+AGAIN = "export or download it again"
+
+
+def refusal(*arguments, **options) -> str:
+    with pytest.raises(TosaicError) as caught:
+        load(*arguments, **options)
+    return str(caught.value)
+
+
+def written(folder: Path, content: bytes, name: str = "m.onnx") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+# Files
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    assert refusal(path) == f"'{path}' does not exist"
+
+
+def test_directory(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"'{tmp_path}' is a directory; give the .onnx file in it"
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    path = written(tmp_path, b"")
+    assert refusal(path) == f"'{path}' is empty; export or download the model again"
+
+
+def test_not_onnx(tmp_path: Path) -> None:
+    path = written(tmp_path, b"PK\x03\x04 this is a zip file and no model")
+    assert refusal(path) == f"'{path}' is not an ONNX file, or is truncated; {AGAIN}"
+
+
+def test_another_protobuf(tmp_path: Path) -> None:
+    path = written(tmp_path, onnx.ModelProto(producer_name="nobody").SerializeToString())
+    assert refusal(path) == f"'{path}' is not an ONNX file: it has no graph; {AGAIN}"
+
+
+def test_truncated_in_the_weights(tmp_path: Path) -> None:
+    proto = model("g (float[9999] x) => (float[9999] y) { y = Add(x, w) }")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(9999, np.float32), "w"))
+    path = written(tmp_path, proto.SerializeToString()[:-1000])
+    assert refusal(path) == f"'{path}' is not an ONNX file, or is truncated; {AGAIN}"
+
+
+def test_bytes_that_are_not_onnx() -> None:
+    assert refusal(b"\xff\xff") == f"the model is not an ONNX file, or is truncated; {AGAIN}"
+
+
+def test_not_onnx_text(tmp_path: Path) -> None:
+    path = written(tmp_path, b"func.func @main()", "m.onnxtxt")
+    assert refusal(path) == (
+        f"'{path}' is not ONNX text: ParseError at position (line: 1 column: 5): Expected character = not found."
+    )
+
+
+def test_refused_by_the_checker() -> None:
+    proto = model(VALID)
+    proto.graph.node[0].input[0] = "nowhere"
+    assert refusal(proto) == (
+        "the model is not valid ONNX: Nodes in a graph must be topologically sorted, however input 'nowhere' "
+        "of node: "
+    )
+
+
+def test_an_output_that_no_node_computes() -> None:
+    proto = model(VALID)
+    proto.graph.output[0].name = "z"
+    assert refusal(proto) == (
+        "the model is not valid ONNX: Graph output 'z' is not an output of any node in graph."
+    )
+
+
+def test_a_sparse_initializer() -> None:
+    proto = model("g (float[4] x) => (float[4] y) { y = Add(x, w) }")
+    sparse = proto.graph.sparse_initializer.add(dims=[4])
+    sparse.values.CopyFrom(onnx.numpy_helper.from_array(np.ones(1, np.float32), "w"))
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.int64), "at"))
+    assert refusal(proto) == "initializer 'w' is sparse; store it as a dense tensor"
+
+
+# External data
+
+
+def external(folder: Path, location: str = "m.data") -> Path:
+    """A model whose weight `w` of eight bytes is said to lie at byte 4096 of `location`."""
+    proto = model("g (float[2] x) => (float[2] y) { y = Add(x, w) }")
+    tensor = proto.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[2], raw_data=b"")
+    onnx.external_data_helper.set_external_data(tensor, location, offset=4096, length=8)
+    tensor.ClearField("raw_data")
+    return written(folder, proto.SerializeToString())
+
+
+def test_missing_external_data(tmp_path: Path) -> None:
+    assert refusal(external(tmp_path)) == (
+        f"external data 'm.data' of tensor 'w' is missing in '{tmp_path}'; put the file next to the model"
+    )
+
+
+def test_truncated_external_data(tmp_path: Path) -> None:
+    written(tmp_path, bytes(4100), "m.data")
+    assert refusal(external(tmp_path)) == (
+        "external data 'm.data' of tensor 'w' has 4100 bytes, 4104 are needed; "
+        "export or download the model again"
+    )
+
+
+def test_external_data_outside_the_directory(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    written(tmp_path, bytes(5000), "m.data")
+    assert refusal(external(inner, "../m.data")) == (
+        "external data '../m.data' of tensor 'w' lies outside the model's directory"
+    )
+
+
+def test_external_data_of_bytes(tmp_path: Path) -> None:
+    assert refusal(external(tmp_path).read_bytes()) == (
+        "tensor 'w' is stored outside the model, in 'm.data'; pass the path of the model's file"
+    )
+
+
+# Names and dimensions
+
+IMAGE = "g (float[batch, 3, 224, 224] x) => (float[batch, 3, 224, 224] y) { y = Relu(x) }"
+TOKENS = "g (int64[batch, seq] x, int64[batch, seq] m) => (int64[batch, seq] y) { y = Add(x, m) }"
+
+
+def test_unknown_dimension() -> None:
+    assert refusal(model(IMAGE)) == (
+        "input 'x' has unknown dimension 'batch' (axis 0); "
+        "add --dim batch=1, -b 1 or --input-shape x:1,3,224,224"
+    )
+
+
+def test_unknown_dimensions_of_several_inputs() -> None:
+    assert refusal(model(TOKENS), dims={"batch": 1}) == (
+        "input 'x' has unknown dimension 'seq' (axis 1), input 'm' has unknown dimension 'seq' (axis 1); "
+        "add --dim seq=1, -b 1 or --input-shape x:1,1 --input-shape m:1,1"
+    )
+
+
+def test_unnamed_unknown_dimension() -> None:
+    graph = "g (float[?, 3] x) => (float[?, 3] y) { y = Relu(x) }"
+    assert refusal(model(graph)) == (
+        "input 'x' has unknown dimension at axis 0; add -b 1 or --input-shape x:1,3"
+    )
+
+
+INPUTS = "its inputs are 'x', 'm'"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"input_shapes": {"z": [1]}},
+            f"the input shape names 'z', which is no input of the model; {INPUTS}",
+        ),
+        ({"input_shapes": {None: [1]}}, f"the input shape names no input, and the model has 2; {INPUTS}"),
+        (
+            {"constants": {"z": np.ones(1)}},
+            f"the constant names 'z', which is no input of the model; {INPUTS}",
+        ),
+        ({"dims": {"N": 1}}, "the model has no open dimension 'N'; its open dimensions are 'batch', 'seq'"),
+        ({"input_shapes": {"x": [1, 2, 3]}}, "input 'x' has 2 dimensions; the shape given has 3"),
+        ({"input_shapes": {"x": [1, -2]}}, "input 'x' cannot have dimension -2 (axis 1)"),
+        (
+            {"constants": {"m": np.zeros((1, 2), np.int32)}},
+            "the constant for input 'm' is int32; it must be int64",
+        ),
+    ],
+)
+def test_binding_that_does_not_fit(options: dict, message: str) -> None:
+    assert refusal(model(TOKENS), **options) == message
+
+
+def test_a_shape_that_contradicts_the_model() -> None:
+    assert refusal(model(IMAGE), input_shapes={"x": [1, 3, 224, 200]}) == (
+        "input 'x' has dimension 224 (axis 3); 200 does not fit"
+    )
+
+
+def test_a_batch_size_with_nothing_to_bind() -> None:
+    assert refusal(model(VALID), batch_size=4) == (
+        "batch size 4 has nothing to bind: every input has a static shape"
+    )
+
+
+# Nodes
+
+
+def test_unsupported_border() -> None:
+    proto = model(
+        "g (seq(float[2]) x) => (float[2] y) { i = Constant<value_int = 0>() y = SequenceAt(x, i) }"
+    )
+    assert refusal(proto) == "input 'x' is a sequence; tosaic takes tensors only"
+
+
+def test_string_input() -> None:
+    proto = model("g (string[2] x) => (string[2] y) { y = Identity(x) }")
+    assert refusal(proto) == "input 'x' is a tensor of strings; tosaic takes numbers only"
+
+
+def test_all_nodes_that_cannot_be_static_are_reported_at_once() -> None:
+    graph = """g (float[4] x) => (int64[1, N] y, float[2] z) {
+       [first] a = NonZero(x)
+       [dependent] y = Neg(a)
+       [second] b = Unheard.Of(x)
+       [third] z = Unheard.More(b)
+    }"""
+    with pytest.raises(UnsupportedNodesError) as caught:
+        load(model(graph, HEADER.replace("com.microsoft", "Unheard")))
+    assert [node.node for node in caught.value.nodes] == ["first", "second", "third"]
+
+
+def test_reason_of_a_shape_that_depends_on_data() -> None:
+    assert refusal(model("g (float[4] x) => (int64[1, N] y) { [where] y = NonZero(x) }")) == (
+        "1 node cannot be lowered to TOSA:\n"
+        "  NonZero node 'where': the shape of its result 'y' depends on the values of its operands "
+        "(bind an input with --constant)"
+    )
+
+
+def test_operands_that_do_not_fit() -> None:
+    assert "Incompatible dimensions" in refusal(
+        model("g (float[2, 3] x) => (float[2, 2] y) { y = MatMul(x, x) }")
+    )
