@@ -1,4 +1,4 @@
-"""Runs emitted functions and kernels in wasmtime, as the network would: core features, NaN canonicalised."""
+"""Runs emitted functions and kernels in the replica's machine: metered, core features, NaN canonicalised."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
-import wasmtime
 
-from tosaic.prices import PAGE_BYTES
+from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.replica.instance import Instance, Usage, compile_metered
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Kernel, KernelRequest, View
 from tosaic.wasm.module import Module
@@ -25,36 +25,25 @@ _GUARD = 0xA5
 _GUARD_BYTES = 256
 
 
-def _engine() -> wasmtime.Engine:
-    config = wasmtime.Config()
-    config.cranelift_nan_canonicalization = True
-    config.wasm_relaxed_simd = False
-    return wasmtime.Engine(config)
-
-
-_ENGINE = _engine()
+_PRICES = PriceList.load()
 
 
 @dataclass
 class Machine:
     """An instance of a module that exports one function, and its memory as bytes."""
 
-    store: wasmtime.Store
-    function: wasmtime.Func
+    instance: Instance
     memory: np.ndarray
 
     @classmethod
     def load(cls, function: Function, memory_bytes: int) -> Machine:
         pages = -(-memory_bytes // PAGE_BYTES)
         binary = Module(pages, exports={"run": function}).encode()
-        store = wasmtime.Store(_ENGINE)
-        instance = wasmtime.Instance(store, wasmtime.Module(_ENGINE, binary), [])
-        exports = instance.exports(store)
-        memory = np.ctypeslib.as_array(exports["memory"].data_ptr(store), (pages * PAGE_BYTES,))
-        return cls(store, exports["run"], memory)
+        instance = Instance(compile_metered(binary, _PRICES))
+        return cls(instance, instance.bytes())
 
-    def call(self, *arguments: int) -> None:
-        self.function(self.store, *arguments)
+    def call(self, *arguments: int) -> Usage:
+        return self.instance.call("run", *arguments)
 
 
 def view_of(array: np.ndarray, element: str) -> View:
@@ -74,8 +63,13 @@ class _Place:
 def _place(view: View, cursor: int) -> _Place:
     low = sum(min(0, stride * (size - 1)) for size, stride in zip(view.shape, view.strides))
     high = sum(max(0, stride * (size - 1)) for size, stride in zip(view.shape, view.strides))
-    start = -(-cursor // 16) * 16
+    start = _next_page(cursor)
     return _Place(start, start - low, high - low + view.element_bytes)
+
+
+def _next_page(cursor: int) -> int:
+    """Some place on a page of its own, so that touched pages tell which operand was touched."""
+    return -(-cursor // PAGE_BYTES) * PAGE_BYTES + _GUARD_BYTES
 
 
 def _strided(memory: np.ndarray, place: _Place, view: View) -> np.ndarray:
@@ -90,7 +84,8 @@ def _strided(memory: np.ndarray, place: _Place, view: View) -> np.ndarray:
 def run_kernel(
     kernel: Kernel, request: KernelRequest, arrays: Sequence[np.ndarray], fill: int = _GUARD
 ) -> list[np.ndarray]:
-    """The outputs of one call; every byte outside of the declared outputs must stay what it was.
+    """The outputs of one call; every byte outside of the declared outputs must stay what it was, and the call must
+    take the instructions and touch the pages that the kernel declares.
 
     `arrays` holds the values of all inputs (constants included); memory around and between the elements is
     filled with `fill`.
@@ -99,12 +94,12 @@ def run_kernel(
     places, cursor = [], _GUARD_BYTES
     for index, view in enumerate(views):
         packed = kernel.constants.get(index)
-        place = _Place(cursor, cursor, packed.nbytes) if packed is not None else _place(view, cursor)
+        start = _next_page(cursor)
+        place = _Place(start, start, packed.nbytes) if packed is not None else _place(view, cursor)
         places.append(place)
-        cursor = -(-(place.start + place.size + _GUARD_BYTES) // 16) * 16
-    scratch = _Place(cursor, cursor, kernel.scratch_bytes)
-    cursor += kernel.scratch_bytes + _GUARD_BYTES
-    machine = Machine.load(kernel.function, cursor)
+        cursor = place.start + place.size + _GUARD_BYTES
+    scratch = _Place(_next_page(cursor), _next_page(cursor), kernel.scratch_bytes)
+    machine = Machine.load(kernel.function, scratch.start + scratch.size + _GUARD_BYTES)
     machine.memory[:] = fill
     for index, (array, place, view) in enumerate(zip(arrays, places, views)):
         if (packed := kernel.constants.get(index)) is not None:
@@ -113,7 +108,7 @@ def run_kernel(
             _strided(machine.memory, place, view)[...] = array
     before = machine.memory.copy()
     arguments = [place.address for place in places] + ([scratch.address] if kernel.scratch_bytes else [])
-    machine.call(*arguments)
+    _check_usage(kernel, arguments, machine.call(*arguments))
     outputs = []
     for place, view in zip(places[len(request.inputs) :], request.outputs):
         found = _strided(machine.memory, place, view)
@@ -125,3 +120,21 @@ def run_kernel(
     changed = np.flatnonzero(machine.memory != before)
     assert changed.size == 0, f"bytes outside of the outputs were written, first at {changed[:5]}"
     return outputs
+
+
+def _check_usage(kernel: Kernel, addresses: Sequence[int], usage: Usage) -> None:
+    """The declared cost and pages, or at most these if they depend on data."""
+    touched: dict[bool, set[int]] = {False: set(), True: set()}
+    for access in kernel.accesses:
+        for offset, length in access.runs:
+            first = addresses[access.operand] + offset
+            touched[access.write] |= set(range(first // PAGE_BYTES, (first + length - 1) // PAGE_BYTES + 1))
+    declared = touched[False] | touched[True]
+    if kernel.exact:
+        assert usage.instructions == kernel.cost
+        assert usage.pages_read | usage.pages_written == declared
+        assert usage.pages_written == touched[True]
+    else:
+        assert usage.instructions <= kernel.cost
+        assert usage.pages_read | usage.pages_written <= declared
+        assert usage.pages_written <= touched[True]

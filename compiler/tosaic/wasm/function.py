@@ -190,6 +190,29 @@ class Function:
                 self.op("br_if", leb128_unsigned(0))
         self.release(index)
 
+    @contextmanager
+    def stepped(self, local: int, step: int, trips: int) -> Iterator[None]:
+        """A loop that adds `step` (not 0) to an i32 local after each trip: 8 instructions a trip, 4 to enter."""
+        if trips == 1:
+            yield
+            self.add_to(local, step)
+            return
+        end = self.local("i32")
+        self.get(local)
+        self.i32(step * trips)
+        self.op("i32.add")
+        self.set(end)
+        with self.loop(trips):
+            yield
+            self.get(local)
+            self.i32(step)
+            self.op("i32.add")
+            self.tee(local)
+            self.get(end)
+            self.op("i32.ne")
+            self.op("br_if", leb128_unsigned(0))
+        self.release(end)
+
     def add_to(self, local: int, value: int) -> None:
         """local += constant (i32)."""
         if value == 0:

@@ -18,6 +18,7 @@ from tosaic.wasm.function import Function
 from tosaic.wasm.graph import Border, Graph
 from tosaic.wasm.grouping import clusters
 from tosaic.wasm.kernel import ELEMENT_BYTES, Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.kernels import build
 from tosaic.wasm.layout import Layout, Placed, Work, lay_out
 from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
 from tosaic.wasm.module import DataSegment
@@ -129,8 +130,6 @@ class KernelStore:
 
     def kernel(self, request: KernelRequest) -> Kernel:
         """The kernel for a request; the request is kept, since its arrays are known by where they are."""
-        from tosaic.wasm.kernels import build
-
         key = _request_key(request)
         if key not in self._built:
             kernel = build(request, self.prices, self.options)

@@ -12,7 +12,9 @@ from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
 Builder = Callable[[KernelRequest, PriceList, KernelOptions], Kernel]
 
 _MODULES = {
+    "convolution": ("conv2d", "conv3d"),
     "elementwise": ("elementwise",),
+    "matmul": ("matmul",),
 }
 """Module of this package -> the ops that its `build` takes."""
 

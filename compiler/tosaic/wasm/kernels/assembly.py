@@ -1,0 +1,129 @@
+"""Puts a kernel together from a contraction and what has to happen to its operands before.
+
+The contraction walks streams (left, right, bias, output, inputs of the epilogue). Each of them starts at the address
+of an operand of the request or at a place in scratch memory that a preparation fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tosaic.prices import PriceList
+from tosaic.wasm.function import Function
+from tosaic.wasm.kernel import Access, Kernel, KernelOptions, KernelRequest, View
+from tosaic.wasm.kernels.contraction import Contraction, emit
+from tosaic.wasm.kernels.staging import Border, Conversion, emit_padded_copy
+
+_SCRATCH_ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address that is known to the kernel: a parameter of its function plus a constant."""
+
+    param: int
+    offset: int = 0
+
+
+Prepare = Callable[[Function, int, int], None]
+"""Emits a preparation; gets the function and two i32 locals with the addresses of its source and its target."""
+
+
+@dataclass
+class Assembly:
+    """A kernel for a request in the making: preparations in order, then contractions in order."""
+
+    request: KernelRequest
+    prices: PriceList
+    options: KernelOptions
+    scratch_bytes: int = 0
+    constants: dict[int, np.ndarray] = field(default_factory=dict)
+    reads: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    _preparations: list[tuple[int, Place, Prepare]] = field(default_factory=list)
+    _contractions: list[tuple[Contraction, Sequence[Place]]] = field(default_factory=list)
+
+    @property
+    def output(self) -> View:
+        return self.request.outputs[0]
+
+    @property
+    def output_place(self) -> Place:
+        return Place(len(self.request.inputs))
+
+    def view(self, index: int) -> View:
+        return self.request.inputs[index].view
+
+    def read(self, index: int, runs: tuple[tuple[int, int], ...] | None = None) -> Place:
+        """An input, read where it lies: all of it, or the given byte runs."""
+        self.reads[index] = self.view(index).runs() if runs is None else runs
+        return Place(index)
+
+    def pack(self, index: int, array: np.ndarray) -> Place:
+        """A constant input that lies in memory as `array`."""
+        self.constants[index] = array
+        self.reads[index] = ((0, array.nbytes),)
+        return Place(index)
+
+    def scratch(self, size: int) -> Place:
+        place = Place(len(self.request.inputs) + 1, self.scratch_bytes)
+        self.scratch_bytes += -(-size // _SCRATCH_ALIGNMENT) * _SCRATCH_ALIGNMENT
+        return place
+
+    def prepare(self, source: int, target: Place, emit_preparation: Prepare) -> None:
+        """Run `emit_preparation` before the contractions, from input `source` to a place in scratch memory."""
+        self._preparations.append((source, target, emit_preparation))
+
+    def padded_copy(
+        self, index: int, axes: Sequence[Border], conversion: Conversion, slack: int = 0
+    ) -> tuple[Place, View]:
+        """A contiguous copy of an input with zero borders, with `slack` readable bytes behind it."""
+        shape = tuple(axis.before + axis.size + axis.after for axis in axes)
+        view = View.contiguous(conversion.staged, shape)
+        place = self.scratch(view.size * view.element_bytes + slack)
+        self.prepare(index, place, lambda f, a, b: emit_padded_copy(f, a, b, axes, conversion))
+        return place, view
+
+    def contract(self, contraction: Contraction, streams: Sequence[Place]) -> None:
+        self._contractions.append((contraction, streams))
+
+    def kernel(self) -> Kernel:
+        """The kernel. Constant inputs that nothing reads take no memory."""
+        params = len(self.request.inputs) + 1 + bool(self.scratch_bytes)
+        f = Function(self.request.op, self.prices, ("i32",) * params)
+        for source, target, emit_preparation in self._preparations:
+            from_address, to_address = _address(f, Place(source)), _address(f, target)
+            emit_preparation(f, from_address, to_address)
+            f.release(from_address, to_address)
+        for contraction, streams in self._contractions:
+            for stream in streams:
+                _push(f, stream)
+            f.call(emit(contraction, self.prices, self.options))
+        return Kernel(f, self._accesses(), {**self.constants, **self._unread()}, self.scratch_bytes, f.exact)
+
+    def _unread(self) -> Mapping[int, np.ndarray]:
+        constants = (i for i, operand in enumerate(self.request.inputs) if operand.array is not None)
+        return {index: np.zeros(0, np.uint8) for index in constants if index not in self.reads}
+
+    def _accesses(self) -> tuple[Access, ...]:
+        found = [Access(index, runs) for index, runs in sorted(self.reads.items())]
+        found.append(Access(len(self.request.inputs), self.output.runs(), write=True))
+        if self.scratch_bytes:
+            found.append(Access(len(self.request.inputs) + 1, ((0, self.scratch_bytes),), write=True))
+        return tuple(found)
+
+
+def _push(f: Function, place: Place) -> None:
+    f.get(place.param)
+    if place.offset:
+        f.i32(place.offset)
+        f.op("i32.add")
+
+
+def _address(f: Function, place: Place) -> int:
+    local = f.local("i32")
+    _push(f, place)
+    f.set(local)
+    return local

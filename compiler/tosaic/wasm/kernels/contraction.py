@@ -1,0 +1,447 @@
+"""Sums of products over any nest of output rows, output columns and taps: what matmul and convolutions have in common.
+
+    output[row, column] = start[column] + sum over taps of left[row, tap] * right[tap, column]
+
+A row is an output pixel or a matrix row; 4 columns (channels) make a vector. The output is cut into blocks of equal
+register tiles (full tiles and remainders of their own), each block one function of at most `function_bytes`. Tile and
+unrolling are those with the least price among all that keep the limits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from tosaic.prices import PriceList
+from tosaic.wasm.expression import emit as emit_expression
+from tosaic.wasm.function import Function
+from tosaic.wasm.kernel import Expression, KernelOptions
+from tosaic.wasm.kernels.tile import LANES, ZERO, Arithmetic, Chain, Loops, RegisterTile
+from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
+
+LEFT, RIGHT, BIAS, OUTPUT = range(4)
+"""The first streams: what a contraction walks through memory. Those of the epilogue's inputs follow."""
+
+_LARGEST_SIDE = 32  # rows or vectors of a tile
+_LARGEST_CHAIN = 64  # taps of a chain
+_SHORTEST_BLOCK = 4  # taps of a block inside a loop
+_ADDRESS_LOCALS = 8  # at most so many locals hold loop ends and epilogue values in passing
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of the output: its size, and how many bytes each stream moves per index."""
+
+    size: int
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The taps: a run of `run` taps `step` bytes apart on the left, inside loops of (trips, bytes), outermost first."""
+
+    loops: tuple[tuple[int, int], ...]
+    run: int
+    step: int
+
+    @property
+    def taps(self) -> int:
+        return self.run * math.prod(trips for trips, _ in self.loops)
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A whole contraction, hashable: equal ones share their code.
+
+    `batch` axes lie around everything, `rows` inside (outermost first). `column_steps` gives the bytes that each
+    stream moves per column. The right operand is packed (`packing.py`) or, with `right_row` bytes between its taps,
+    read in place. `start` is "zero", "scalar" (one bias for all columns) or "vector"; in memory vector biases and
+    packed columns are padded to whole vectors, unless `exact_bias`. The epilogue's inputs (indices in `epilogue_inputs`, types
+    in `epilogue_elements`) are the streams after the output.
+    """
+
+    arithmetic: Arithmetic
+    batch: tuple[Axis, ...]
+    rows: tuple[Axis, ...]
+    columns: int
+    column_steps: tuple[int, ...]
+    reduction: Reduction
+    right_row: int | None = None
+    start: str = "zero"
+    exact_bias: bool = False
+    result_element: str = "f32"
+    output_element: str = "f32"
+    epilogue: Expression | None = None
+    epilogue_inputs: tuple[int, ...] = ()
+    epilogue_elements: tuple[str, ...] = ()
+
+    @property
+    def lanes(self) -> int:
+        """Lanes in which the epilogue can be computed."""
+        return max_lanes(self.epilogue.elements) if self.epilogue else LANES
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The choice: a tile is `rows` indices of row axis `axis` (and all inside it) by `vectors`, taps in `order`."""
+
+    axis: int
+    rows: int
+    vectors: int
+    order: Loops
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pieces of equal size side by side: index of the first element, number of pieces, elements in each."""
+
+    first: int
+    count: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Panels(Group):
+    """Equal groups of vectors side by side; `lanes` is the number of columns in the last vector of each."""
+
+    lanes: int = LANES
+
+
+def collapsed(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The same walk with as few axes as possible."""
+    found: list[Axis] = []
+    for axis in axes:
+        if axis.size == 1:
+            continue
+        if found and all(a == axis.size * b for a, b in zip(found[-1].steps, axis.steps)):
+            found[-1] = Axis(found[-1].size * axis.size, axis.steps)
+        else:
+            found.append(axis)
+    return tuple(found)
+
+
+def reduction(loops: Sequence[tuple[int, int]], run: int, step: int) -> Reduction:
+    """A reduction with its innermost loops merged into the run where they continue it."""
+    kept = [loop for loop in loops if loop[0] > 1]
+    while kept and kept[-1][1] == run * step:
+        run *= kept.pop()[0]
+    return Reduction(tuple(kept), run, step)
+
+
+def nearly_equal(size: int, largest: int) -> list[Group]:
+    """`size` elements in as few pieces of at most `largest` as possible, no two differing by more than one."""
+    count = math.ceil(size / largest)
+    width, wider = divmod(size, count)
+    groups = [Group(0, wider, width + 1), Group(wider * (width + 1), count - wider, width)]
+    return [group for group in groups if group.count]
+
+
+def panels(columns: int, vectors: int) -> list[Panels]:
+    """Panels of at most `vectors` vectors for all columns; a vector that is not full ends a panel of its own."""
+    groups = [Panels(g.first, g.count, g.width) for g in nearly_equal(math.ceil(columns / LANES), vectors)]
+    if columns % LANES == 0:
+        return groups
+    last = groups.pop()
+    if last.count > 1:
+        groups.append(Panels(last.first, last.count - 1, last.width))
+    return [*groups, Panels(last.first + (last.count - 1) * last.width, 1, last.width, columns % LANES)]
+
+
+@lru_cache(maxsize=512)
+def choose(contraction: Contraction, prices: PriceList, options: KernelOptions) -> Tiling:
+    """The tiling with the least price for all calls and one install."""
+    best: tuple[float, Tiling] | None = None
+    for order in _orders(contraction.reduction):
+        for axis, rows in _row_choices(contraction.rows):
+            for vectors in _balanced(math.ceil(contraction.columns / LANES)):
+                tiling = Tiling(axis, rows, vectors, order)
+                price = _price(contraction, tiling, prices, options)
+                if price is not None and (best is None or price < best[0]):
+                    best = price, tiling
+    if best is None:
+        raise ValueError(f"no register tile fits {options}")
+    return best[1]
+
+
+@lru_cache(maxsize=512)
+def emit(contraction: Contraction, prices: PriceList, options: KernelOptions) -> Function:
+    """A function that takes the addresses of all streams (i32) and computes the contraction."""
+    tiling = choose(contraction, prices, options)
+    params = ("i32",) * len(contraction.column_steps)
+    f = Function("contraction", prices, params)
+    for rows in _row_groups(contraction, tiling):
+        for columns in panels(contraction.columns, tiling.vectors):
+            block = _Block(Function("block", prices, params), contraction, tiling, rows, columns)
+            block.emit()
+            for stream in range(len(params)):
+                f.get(stream)
+                f.i32(block.start(stream))
+                f.op("i32.add")
+            f.call(block.f)
+    return f
+
+
+# The choice
+
+
+def _orders(reduction: Reduction) -> Iterator[Loops]:
+    """The ways to unroll the taps: all of the inner loops, or a part of the run."""
+    for depth in range(len(reduction.loops) + 1):
+        inner = reduction.loops[depth:]
+        taps = reduction.run * math.prod(trips for trips, _ in inner)
+        if taps <= _LARGEST_CHAIN:
+            yield Loops(reduction.loops[:depth], 0, (), 0, _offsets(inner, reduction))
+    for unroll in range(min(_SHORTEST_BLOCK, reduction.run), min(_LARGEST_CHAIN // 2, reduction.run - 1) + 1):
+        yield _blocked(reduction, unroll)
+
+
+def _blocked(reduction: Reduction, unroll: int) -> Loops:
+    """A loop over blocks of the run; where there are no other loops the last block is peeled off, for the stores."""
+    blocks = reduction.run // unroll if reduction.loops else (reduction.run - 1) // unroll
+    offsets = [tap * reduction.step for tap in range(unroll)]
+    tail = offsets[: reduction.run - blocks * unroll]
+    return Loops(reduction.loops, blocks, tuple(offsets), unroll * reduction.step, tuple(tail))
+
+
+def _offsets(loops: Sequence[tuple[int, int]], reduction: Reduction) -> tuple[int, ...]:
+    ranges = [[i * move for i in range(trips)] for trips, move in loops]
+    ranges.append([i * reduction.step for i in range(reduction.run)])
+    return tuple(sum(parts) for parts in itertools.product(*ranges))
+
+
+def _row_choices(rows: Sequence[Axis]) -> Iterator[tuple[int, int]]:
+    """(axis, its indices in a tile): the innermost axis cut, or kept whole and the one around it cut, and so on."""
+    if not rows:
+        yield 0, 1
+    inside = 1
+    for axis in reversed(range(len(rows))):
+        for count in _balanced(rows[axis].size):
+            if count * inside <= _LARGEST_SIDE and (count > 1 or axis == len(rows) - 1):
+                yield axis, count
+        inside *= rows[axis].size
+
+
+def _balanced(size: int) -> list[int]:
+    """The sizes of the larger pieces when `size` is cut into nearly equal pieces of at most the largest side."""
+    return sorted(
+        {math.ceil(size / math.ceil(size / piece)) for piece in range(1, min(size, _LARGEST_SIDE) + 1)}
+    )
+
+
+def _price(c: Contraction, tiling: Tiling, prices: PriceList, options: KernelOptions) -> float | None:
+    """Estimated price of all calls and a share of one install, per call; None if the tile breaks a limit."""
+    inside = math.prod(axis.size for axis in c.rows[tiling.axis + 1 :])
+    m, n, order = tiling.rows * inside, tiling.vectors, tiling.order
+    looped = bool(order.loops or order.blocks)
+    chain = max(len(order.body), len(order.tail))
+    if m * n * looped + chain * (1 + min(m, n)) + _ADDRESS_LOCALS > options.locals:
+        return None
+    operators = m * n * (4 * (len(order.body) + len(order.tail)) + 8)
+    if operators * 3 > options.function_bytes:
+        return None
+    price = prices.operators
+    get, load = (
+        price["local.get"],
+        price["local.get"] + price["v128.load"] + price["local.tee"] - price["local.get"],
+    )
+    loops = math.prod(trips for trips, _ in order.loops)
+    turns = loops * (order.blocks + bool(order.loops and order.tail))
+    product = 2 * get + price[c.arithmetic.multiply] + price[c.arithmetic.add]
+    whole = order.taps * product + turns * 2 * get + 4 * get
+    per_row = order.taps * (load if n > 1 else get)
+    per_vector = order.taps * (load if m > 1 else get)
+    per_tile = turns * 12 * get + loops * bool(order.loops) * 20 * get + 20 * get
+    total_rows = math.prod(axis.size for axis in c.rows)
+    total_vectors = math.ceil(c.columns / LANES)
+    cut = c.rows[tiling.axis].size if c.rows else 1
+    row_tiles = math.ceil(cut / tiling.rows) * (total_rows // (cut * inside))
+    panel_count = math.ceil(total_vectors / n)
+    call = (
+        total_rows * total_vectors * whole
+        + total_rows * panel_count * per_row
+        + total_vectors * row_tiles * per_vector
+        + row_tiles * panel_count * per_tile
+    )
+    bodies = len(panels(c.columns, n)) * (1 if cut % math.ceil(cut / tiling.rows) == 0 else 2)
+    install = prices.compile_per_operator * operators * bodies
+    return call * math.prod(axis.size for axis in c.batch) + install / options.calls_per_install
+
+
+# The blocks
+
+
+def _row_groups(c: Contraction, tiling: Tiling) -> list[Group]:
+    return nearly_equal(c.rows[tiling.axis].size, tiling.rows) if c.rows else [Group(0, 1, 1)]
+
+
+@dataclass
+class _Block:
+    """Equal tiles side by side: a group of tiles along the cut axis by a group of panels, and all axes around them."""
+
+    f: Function
+    c: Contraction
+    tiling: Tiling
+    group: Group
+    panels: Panels
+
+    def start(self, stream: int) -> int:
+        """Byte offset of the block's first tile."""
+        cut = self.c.rows[self.tiling.axis].steps[stream] if self.c.rows else 0
+        return self.group.first * cut + self._columns(stream, self.panels.first)
+
+    def emit(self) -> None:
+        self._nest(collapsed([*self.c.batch, *self._panel_axis(), *self._row_axes()]))
+
+    def _nest(self, loops: Sequence[Axis]) -> None:
+        if not loops:
+            self._tile()
+            return
+        axis, *inner = loops
+        moved = [(stream, step) for stream, step in enumerate(axis.steps) if stream != OUTPUT]
+        with self.f.stepped(OUTPUT, axis.steps[OUTPUT], axis.size):
+            self._nest(inner)
+            for stream, step in moved:
+                self.f.add_to(stream, step)
+        for stream, step in enumerate(axis.steps):
+            self.f.add_to(stream, -step * axis.size)
+
+    def _panel_axis(self) -> list[Axis]:
+        streams = range(len(self.c.column_steps))
+        return [
+            Axis(self.panels.count, tuple(self._columns(stream, self.panels.width) for stream in streams))
+        ]
+
+    def _row_axes(self) -> list[Axis]:
+        if not self.c.rows:
+            return []
+        cut = self.c.rows[self.tiling.axis]
+        tiles = Axis(self.group.count, tuple(step * self.group.width for step in cut.steps))
+        return [*self.c.rows[: self.tiling.axis], tiles]
+
+    def _columns(self, stream: int, vectors: int) -> int:
+        """How far a stream moves over this many vectors of whole panels."""
+        if stream == RIGHT and self.c.right_row is None:
+            return vectors * self.c.reduction.taps * self.c.arithmetic.right_bytes
+        return vectors * LANES * self.c.column_steps[stream]
+
+    def _rows(self) -> list[tuple[int, ...]]:
+        """For each row of the tile the byte offset in every stream."""
+        streams = len(self.c.column_steps)
+        if not self.c.rows:
+            return [(0,) * streams]
+        axes = [
+            Axis(self.group.width, self.c.rows[self.tiling.axis].steps),
+            *self.c.rows[self.tiling.axis + 1 :],
+        ]
+        found = []
+        for indices in itertools.product(*(range(axis.size) for axis in axes)):
+            found.append(tuple(sum(i * a.steps[s] for i, a in zip(indices, axes)) for s in range(streams)))
+        return found
+
+    def _tile(self) -> None:
+        rows = self._rows()
+        right_bytes = self.c.arithmetic.right_bytes
+
+        def finish(row: int, vector: int, chain: Chain) -> None:
+            self._store(rows[row], vector, chain)
+
+        RegisterTile(
+            self.f,
+            self.c.arithmetic,
+            LEFT,
+            RIGHT,
+            rows=[row[LEFT] for row in rows],
+            vectors=[vector * right_bytes for vector in range(self.panels.width)],
+            right_step=self.panels.width * right_bytes if self.c.right_row is None else self.c.right_row,
+            load_right=self._load_right,
+            start=self._start,
+            finish=finish,
+        ).emit(self.tiling.order)
+
+    def _store(self, row: tuple[int, ...], vector: int, chain: Chain) -> None:
+        """The epilogue on one accumulator, and the store; vectors that are not full or hold 64-bit values in pieces."""
+        pieces = list(_pieces(self._lanes(vector), self.c.lanes))
+        if len(pieces) == 1:
+            self._store_piece(row, vector, *pieces[0], chain)
+            return
+        result = self.f.local("v128")
+        chain()
+        self.f.set(result)
+        for first, lanes in pieces:
+            self._store_piece(row, vector, first, lanes, partial(self._from_lane, result, first))
+        self.f.release(result)
+
+    def _from_lane(self, vector: int, first: int) -> None:
+        """The vector with lane `first` moved to the front."""
+        self.f.get(vector)
+        if first:
+            self.f.get(vector)
+            self.f.shuffle([(4 * first + byte) % 16 for byte in range(16)])
+
+    def _store_piece(self, row: tuple[int, ...], vector: int, first: int, lanes: int, result: Chain) -> None:
+        def offset(stream: int) -> int:
+            return row[stream] + self._columns(stream, vector) + first * self.c.column_steps[stream]
+
+        def table_address(k: int) -> None:
+            self.f.get(OUTPUT + 1 + self.c.epilogue_inputs.index(k))
+
+        def load_input(k: int) -> None:
+            stream = OUTPUT + 1 + self.c.epilogue_inputs.index(k)
+            element, step = self.c.epilogue_elements[stream - OUTPUT - 1], self.c.column_steps[stream]
+            load_lanes(self.f, element, lanes, partial(self.f.get, stream), offset(stream), step)
+
+        def rounded() -> None:
+            result()
+            round_to(self.f, self.c.result_element)
+
+        def value() -> None:
+            if self.c.epilogue is None:
+                rounded()
+            else:
+                emit_expression(self.f, self.c.epilogue, lanes, load_input, rounded, table_address)
+
+        store_lanes(self.f, self.c.output_element, lanes, partial(self.f.get, OUTPUT), value, offset(OUTPUT))
+
+    def _lanes(self, vector: int) -> int:
+        return self.panels.lanes if vector == self.panels.width - 1 else LANES
+
+    def _load_right(self, vector: int, offset: int) -> None:
+        if self.c.right_row is None:
+            self.f.get(RIGHT)
+            self.f.memory(self.c.arithmetic.load_right, offset)
+        else:
+            _load_words(self.f, RIGHT, offset, self._lanes(vector))
+
+    def _start(self, vector: int) -> None:
+        if self.c.start == "zero":
+            self.f.v128(ZERO)
+        elif self.c.start == "scalar":
+            self.f.get(BIAS)
+            self.f.memory("v128.load32_splat")
+        else:
+            lanes = self._lanes(vector) if self.c.exact_bias else LANES
+            _load_words(self.f, BIAS, self._columns(BIAS, vector), lanes)
+
+
+def _load_words(f: Function, address: int, offset: int, count: int) -> None:
+    """Push the 1 to 4 words at the address in the first lanes of a vector, reading nothing behind them."""
+    if count == 3:
+        f.get(address)
+    f.get(address)
+    f.memory(
+        {4: "v128.load", 3: "v128.load64_zero", 2: "v128.load64_zero", 1: "v128.load32_zero"}[count], offset
+    )
+    if count == 3:
+        f.memory("v128.load32_lane", offset + 8, 2)
+
+
+def _pieces(lanes: int, widest: int) -> Iterator[tuple[int, int]]:
+    """(first lane, lanes) of the pieces of 4, 2 or 1 lanes, at most `widest`."""
+    first = 0
+    while first < lanes:
+        width = next(w for w in (4, 2, 1) if w <= min(widest, lanes - first))
+        yield first, width
+        first += width

@@ -1,0 +1,66 @@
+"""conv2d, conv3d: NHWC (NDHWC) activations, OHWI (ODHWI) weights.
+
+An output pixel is a row of the contraction, an output channel a column; taps run over the window and then over the
+input channels, both ascending, starting at the bias. Zero padding is a copy into scratch memory (about one
+instruction per element, against hundreds of products per element).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tosaic.prices import PriceList
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, View
+from tosaic.wasm.kernels.assembly import Assembly, Place
+from tosaic.wasm.kernels.product import Product, left_view
+from tosaic.wasm.kernels.staging import Border
+
+INPUT, WEIGHTS, BIAS = range(3)
+
+
+def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
+    """conv2d and conv3d; attributes `pad` (before and after each axis), `stride`, `dilation`."""
+    assembly = Assembly(request, prices, options)
+    weights, output = request.inputs[WEIGHTS].view, assembly.output
+    window, stride, dilation = (
+        weights.shape[1:-1],
+        request.attributes["stride"],
+        request.attributes["dilation"],
+    )
+    place, left = _left(assembly, window, stride, dilation)
+    moves = [step * left_stride for step, left_stride in zip(stride, left.strides[1:])]
+    taps = [(size, step * left_stride) for size, step, left_stride in zip(window, dilation, left.strides[1:])]
+    Product(
+        assembly,
+        left=place,
+        left_moves=(left.strides[0], *moves),
+        left_taps=(*taps, (left.shape[-1], left.strides[-1])),
+        right=WEIGHTS,
+        right_taps=tuple(range(1, len(weights.shape))),
+        right_columns=0,
+        bias=BIAS,
+    ).contract(output, assembly.output_place)
+    return assembly.kernel()
+
+
+def _left(
+    assembly: Assembly, window: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[Place, View]:
+    """The input where it lies, or a copy of it with zero borders or with elements of the type that is multiplied."""
+    view, pad = assembly.view(INPUT), assembly.request.attributes["pad"]
+    borders = [Border(view.shape[0], view.strides[0])]
+    touched: list[Sequence[int]] = [range(view.shape[0])]
+    for axis, outputs in enumerate(assembly.output.shape[1:-1]):
+        extent = (outputs - 1) * stride[axis] + (window[axis] - 1) * dilation[axis] + 1
+        size = min(view.shape[axis + 1], extent - pad[2 * axis])
+        after = extent - pad[2 * axis] - size
+        borders.append(Border(size, view.strides[axis + 1], pad[2 * axis], after))
+        touched.append(_taps_reached(outputs, stride[axis], window[axis], dilation[axis]))
+    borders.append(Border(view.shape[-1], view.strides[-1]))
+    touched.append(range(view.shape[-1]))
+    return left_view(assembly, INPUT, borders, touched)
+
+
+def _taps_reached(outputs: int, stride: int, window: int, dilation: int) -> list[int]:
+    """The indices along one axis that some output's window holds."""
+    return sorted({o * stride + k * dilation for o in range(outputs) for k in range(window)})

@@ -1,0 +1,31 @@
+"""matmul: [N, H, C] x [N, C, W]. A constant right-hand side is packed, a variable one read in place if it can be."""
+
+from __future__ import annotations
+
+from tosaic.prices import PriceList
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.kernels.assembly import Assembly
+from tosaic.wasm.kernels.product import Product, left_view
+from tosaic.wasm.kernels.staging import Border
+
+LEFT, RIGHT = range(2)
+
+
+def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
+    """Each sum runs over C ascending, starting at zero."""
+    assembly = Assembly(request, prices, options)
+    view = assembly.view(LEFT)
+    borders = [Border(size, stride) for size, stride in zip(view.shape, view.strides)]
+    place, left = left_view(assembly, LEFT, borders, [range(size) for size in view.shape])
+    batches, rows, taps = left.strides
+    Product(
+        assembly,
+        left=place,
+        left_moves=(batches, rows),
+        left_taps=((left.shape[2], taps),),
+        right=RIGHT,
+        right_batches=(0,),
+        right_taps=(1,),
+        right_columns=2,
+    ).contract(assembly.output, assembly.output_place)
+    return assembly.kernel()

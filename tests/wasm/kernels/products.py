@@ -1,0 +1,103 @@
+"""Requests for matrix products and convolutions, and their values with the same order of additions in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tosaic.prices import PriceList
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand, View
+from tosaic.wasm.kernels import build
+from wasm.harness import run_kernel, view_of
+
+PRICES = PriceList.load()
+ZERO_POINT = np.zeros(1, np.float32)
+
+
+@dataclass
+class Case:
+    """A request with the values of its inputs."""
+
+    request: KernelRequest
+    arrays: list[np.ndarray]
+
+    def kernel(self, options: KernelOptions | None = None) -> Kernel:
+        return build(self.request, PRICES, options)
+
+    def run(self, options: KernelOptions | None = None) -> np.ndarray:
+        """The output of the one call; cost, touched pages and guard zones are checked on the way."""
+        return run_kernel(self.kernel(options), self.request, self.arrays)[0]
+
+
+def case(
+    op: str,
+    inputs: Sequence[tuple[np.ndarray, bool]],
+    output: tuple[int, ...] | View,
+    attributes: Mapping[str, Any] | None = None,
+) -> Case:
+    """A request in f32 with (values, is constant) inputs, and the two zero points that TOSA's products carry."""
+    inputs = [*inputs, (ZERO_POINT, True), (ZERO_POINT, True)]
+    operands = tuple(
+        Operand(view_of(array, "f32"), array if constant else None) for array, constant in inputs
+    )
+    view = output if isinstance(output, View) else View.contiguous("f32", output)
+    return Case(KernelRequest(op, operands, (view,), attributes or {}, "f32"), [array for array, _ in inputs])
+
+
+def values(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
+
+
+def ordered_matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """[N, H, C] x [N, C, W] in f32, adding along C from zero on."""
+    found = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.float32)
+    for c in range(left.shape[2]):
+        found += left[:, :, c, None] * right[:, None, c, :]
+    return found
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Convolution over any number of axes; `pad` is (before, after) of each."""
+
+    pad: tuple[tuple[int, int], ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def output(self, inputs: Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
+        """Output sizes; the input must be as large as TOSA demands, `fit` makes it so."""
+        return tuple(
+            (size + sum(pad) - (taps - 1) * dilation - 1) // stride + 1
+            for size, taps, pad, stride, dilation in zip(inputs, window, self.pad, self.stride, self.dilation)
+        )
+
+    @property
+    def attributes(self) -> dict[str, tuple[int, ...]]:
+        flat = tuple(border for pair in self.pad for border in pair)
+        return {"pad": flat, "stride": self.stride, "dilation": self.dilation}
+
+
+def ordered_convolution(
+    image: np.ndarray, weights: np.ndarray, bias: np.ndarray, geometry: Geometry
+) -> np.ndarray:
+    """Channels-last convolution in f32, adding over window and input channels in order, from the bias on."""
+    window = weights.shape[1:-1]
+    outputs = geometry.output(image.shape[1:-1], window)
+    padded = np.pad(image, ((0, 0), *geometry.pad, (0, 0)))
+    found = np.broadcast_to(bias, (image.shape[0], *outputs, weights.shape[0])).astype(np.float32)
+    for tap in np.ndindex(*window):
+        seen = padded[:, *_slices(tap, outputs, geometry)]
+        for channel in range(image.shape[-1]):
+            found = found + seen[..., channel, None] * weights[:, *tap, channel]
+    return found
+
+
+def _slices(tap: Sequence[int], outputs: Sequence[int], geometry: Geometry) -> list[slice]:
+    starts = [index * dilation for index, dilation in zip(tap, geometry.dilation)]
+    return [
+        slice(start, start + (size - 1) * stride + 1, stride)
+        for start, size, stride in zip(starts, outputs, geometry.stride)
+    ]

@@ -1,0 +1,105 @@
+"""conv2d and conv3d in f32: bit for bit against numpy in the same order, and what they cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tosaic.wasm.kernel import View
+from wasm.kernels.products import Case, Geometry, case, ordered_convolution, values
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, axes: int) -> tuple[Geometry, tuple[int, ...], tuple[int, ...]]:
+    """A geometry with image sizes and a window that fit together."""
+    window = tuple(draw(st.integers(1, 4)) for _ in range(axes))
+    stride = tuple(draw(st.integers(1, 3)) for _ in range(axes))
+    dilation = tuple(draw(st.integers(1, 2)) for _ in range(axes))
+    pad = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(axes))
+    outputs = tuple(draw(st.integers(1, 9)) for _ in range(axes))
+    image = tuple(
+        max(1, (o - 1) * s + (k - 1) * d + 1 - sum(p))
+        for o, s, k, d, p in zip(outputs, stride, window, dilation, pad)
+    )
+    return Geometry(pad, stride, dilation), image, window
+
+
+def convolution(
+    op: str,
+    image: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    geometry: Geometry,
+    constant: bool = True,
+) -> Case:
+    sizes = geometry.output(image.shape[1:-1], weights.shape[1:-1])
+    inputs = [(image, False), (weights, constant), (bias, constant)]
+    return case(op, inputs, (image.shape[0], *sizes, weights.shape[0]), geometry.attributes)
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv3d"])
+@given(data=st.data())
+def test_equals_ordered_sums_bit_for_bit(op: str, data: st.DataObject) -> None:
+    geometry, image_sizes, window = data.draw(convolutions(axes=2 if op == "conv2d" else 3))
+    batch, channels = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 6))
+    outputs, constant = data.draw(st.integers(1, 11)), data.draw(st.booleans())
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 30)))
+    image, weights = values(rng, batch, *image_sizes, channels), values(rng, outputs, *window, channels)
+    bias = values(rng, data.draw(st.sampled_from([1, outputs])))
+    found = convolution(op, image, weights, bias, geometry, constant).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+def test_input_may_be_part_of_a_larger_buffer() -> None:
+    rng = np.random.default_rng(0)
+    image, geometry = values(rng, 1, 9, 9, 8)[:, 1:8, 1:8, 2:7], Geometry(((1, 1), (1, 1)), (1, 1), (1, 1))
+    weights, bias = values(rng, 6, 3, 3, 5), values(rng, 6)
+    found = convolution("conv2d", image, weights, bias, geometry).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+def test_output_may_be_part_of_a_larger_buffer() -> None:
+    rng = np.random.default_rng(0)
+    image, geometry = values(rng, 1, 5, 5, 3), Geometry(((0, 0), (0, 0)), (1, 1), (1, 1))
+    weights, bias = values(rng, 7, 1, 1, 3), values(rng, 7)
+    output = View("f32", (1, 5, 5, 7), (5 * 5 * 80, 5 * 80, 80, 4))
+    found = case("conv2d", [(image, False), (weights, True), (bias, True)], output, geometry.attributes).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+def test_skipped_pixels_are_not_touched() -> None:
+    """A 1x1 convolution with stride reads one row in 40: the pages between stay untouched (`run` compares them)."""
+    rng = np.random.default_rng(0)
+    image, geometry = values(rng, 1, 81, 20, 100), Geometry(((0, 0), (0, 0)), (40, 2), (1, 1))
+    weights, bias = values(rng, 4, 1, 1, 100), values(rng, 4)
+    found = convolution("conv2d", image, weights, bias, geometry).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+SAME = ((1, 1), (1, 1))
+NONE = ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("image", "outputs", "window", "geometry", "limit"),
+    [
+        ((14, 14, 96), 576, 1, Geometry(NONE, (1, 1), (1, 1)), 1.69),
+        ((7, 7, 960), 320, 1, Geometry(NONE, (1, 1), (1, 1)), 1.69),
+        ((112, 112, 32), 16, 1, Geometry(NONE, (1, 1), (1, 1)), 1.69),
+        ((56, 56, 64), 64, 3, Geometry(SAME, (1, 1), (1, 1)), 1.68),
+        ((56, 56, 64), 128, 3, Geometry(SAME, (2, 2), (1, 1)), 1.70),
+        ((7, 7, 512), 512, 3, Geometry(SAME, (1, 1), (1, 1)), 1.68),
+        ((224, 224, 3), 32, 3, Geometry(((0, 1), (0, 1)), (2, 2), (1, 1)), 1.72),
+        ((224, 224, 3), 64, 7, Geometry(((3, 2), (3, 2)), (2, 2), (1, 1)), 1.70),
+    ],
+    ids=str,
+)
+def test_instructions_per_multiply_add(
+    image: tuple[int, ...], outputs: int, window: int, geometry: Geometry, limit: float
+) -> None:
+    zeros = np.zeros((1, *image), np.float32)
+    weights, bias = np.zeros((outputs, window, window, image[-1]), np.float32), np.zeros(outputs, np.float32)
+    convolved = convolution("conv2d", zeros, weights, bias, geometry)
+    assert convolved.kernel().cost <= limit * convolved.request.outputs[0].size * weights[0].size
