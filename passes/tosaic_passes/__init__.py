@@ -18,6 +18,7 @@ __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNo
 PASSES = (
     "convert-onnx-to-tosa",
     "count-instructions",
+    "fold-batch-norms",
     "fold-transposes",
     "outline-weights",
     "split-execution",
@@ -30,6 +31,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "canonicalize",  # folds what the lowering left constant, drops what nobody reads
         "cse",  # equal transposes and constants become one, so that the next pass sees the sharing
         "fold-transposes",
+        "fold-batch-norms",  # the layouts are settled: scales and offsets stand right behind their convolution
         "canonicalize",
         "cse",
         "tosa-validate{strict-op-spec-alignment=true}",  # against the target that the module names
