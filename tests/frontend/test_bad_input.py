@@ -234,6 +234,15 @@ def test_all_nodes_that_cannot_be_static_are_reported_at_once() -> None:
     assert [node.node for node in caught.value.nodes] == ["first", "second", "third"]
 
 
+def test_nodes_that_will_not_be_lowered_are_reported_with_them() -> None:
+    graph = (
+        "g (float[4] x) => (int64[1, N] y) { [first] a = Sin(x) [second] b = Cos(a) [third] y = NonZero(b) }"
+    )
+    with pytest.raises(UnsupportedNodesError) as caught:
+        load(model(graph), is_lowered=lambda op, domain, opset: (op, domain, opset) != ("Sin", "", 17))
+    assert [node.node for node in caught.value.nodes] == ["first", "third"]
+
+
 def test_reason_of_a_shape_that_depends_on_data() -> None:
     assert refusal(model("g (float[4] x) => (int64[1, N] y) { [where] y = NonZero(x) }")) == (
         "1 node cannot be lowered to TOSA:\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.external_data_helper
-from frontend_models import model
 
+from frontend_models import model
 from tosaic.frontend import load
 
 

@@ -13,7 +13,7 @@ from tosaic.frontend.binding import bind_inputs
 from tosaic.frontend.importer import import_graph
 from tosaic.frontend.model_file import opsets, read_model
 from tosaic.frontend.node_evaluation import Opsets
-from tosaic.frontend.resolution import resolve
+from tosaic.frontend.resolution import IsLowered, resolve
 from tosaic_passes.program import Program
 
 __all__ = ["load"]
@@ -27,6 +27,7 @@ def load(
     batch_size: int | None = None,
     constants: Mapping[str, np.ndarray] | None = None,
     context: ir.Context | None = None,
+    is_lowered: IsLowered | None = None,
 ) -> Program:
     """The model as `onnx.*` operations in one function `@main`, every shape static.
 
@@ -37,6 +38,8 @@ def load(
         batch_size: size of the first unknown dimension of each input.
         constants: input name -> value; such inputs vanish from the signature.
         context: where the module is made; a new one if not given.
+        is_lowered: whether an operator (name, domain, opset) can be lowered. Asked only when the model is
+            refused anyway, so that the refusal names all nodes at once.
 
     The model keeps its opset: module attribute `onnx.opset`, domain -> version. Weights stay in the file,
     which is mapped.
@@ -50,6 +53,6 @@ def load(
         proto.graph, input_shapes=input_shapes, dims=dims, batch_size=batch_size, constants=constants
     )
     versions = opsets(proto)
-    graph = resolve(proto, inputs, Opsets(versions, proto.ir_version), tensors)
+    graph = resolve(proto, inputs, Opsets(versions, proto.ir_version), tensors, is_lowered)
     names = [info.name for info in proto.graph.output]
     return import_graph(graph, names, versions, tensors, context or ir.Context())

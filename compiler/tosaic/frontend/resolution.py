@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -19,25 +19,37 @@ from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Va
 from tosaic.frontend.type_rules import has_rule, infer_types_by_rule
 
 Scope = ChainMap[str, Value]
+
+IsLowered = Callable[[str, str, int], bool]
+"""Whether an operator (name, domain, the model's opset of that domain) can be lowered."""
+
 _GRAPH_KINDS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 def resolve(
-    model: onnx.ModelProto, inputs: Sequence[Value], opsets: Opsets, tensors: TensorStore
+    model: onnx.ModelProto,
+    inputs: Sequence[Value],
+    opsets: Opsets,
+    tensors: TensorStore,
+    is_lowered: IsLowered | None = None,
 ) -> StaticGraph:
     """The model's graph with static types, constants folded and dead nodes gone.
 
     `inputs` are the graph's inputs; those with an array are constants and no longer inputs of the result.
 
     Raises:
-        UnsupportedNodesError: every node whose results have no static type.
+        UnsupportedNodesError: every node whose results have no static type, together with those that
+            `is_lowered` knows will not be lowered.
     """
     graph = Resolver(opsets, tensors).graph(model.graph, inputs, ChainMap())
     graph.inputs = [value for value in inputs if value.array is None]
     _drop_dead_nodes(graph, set())
-    failures = list(_failures(graph))
-    if failures:
-        raise UnsupportedNodesError(failures)
+    nodes = list(_all_nodes(graph))
+    failures = [_failure(node) for node in nodes]
+    if any(failures):
+        unlowered = [_unlowered(node, opsets, is_lowered) if is_lowered else None for node in nodes]
+        reasons = (failure or other for failure, other in zip(failures, unlowered))
+        raise UnsupportedNodesError([reason for reason in reasons if reason is not None])
     return graph
 
 
@@ -220,13 +232,22 @@ def _drop_dead_nodes(graph: StaticGraph, needed: set[Value | None]) -> None:
     graph.nodes = kept[::-1]
 
 
-def _failures(graph: StaticGraph) -> Iterator[UnsupportedNode]:
+def _all_nodes(graph: StaticGraph) -> Iterator[StaticNode]:
     for node in graph.nodes:
         for subgraph in node.graphs.values():
-            yield from _failures(subgraph)
-        failure = node.failure or _string_tensor(node) or _unknown_result(node)
-        if failure is not None:
-            yield failure
+            yield from _all_nodes(subgraph)
+        yield node
+
+
+def _failure(node: StaticNode) -> UnsupportedNode | None:
+    return node.failure or _string_tensor(node) or _unknown_result(node)
+
+
+def _unlowered(node: StaticNode, opsets: Opsets, is_lowered: IsLowered) -> UnsupportedNode | None:
+    op, domain = node.proto.op_type, node.proto.domain
+    if is_lowered(op, domain, opsets.versions.get(domain, 1)):
+        return None
+    return UnsupportedNode(node.name, op, "the operator has no lowering to TOSA")
 
 
 def _string_tensor(node: StaticNode) -> UnsupportedNode | None:
