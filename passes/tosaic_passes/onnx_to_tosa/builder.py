@@ -143,7 +143,7 @@ class TosaBuilder:
             return (
                 result
                 if name in _COMPARISONS
-                else self._retype(
+                else self.reinterpret(
                     self.elementwise("bitwise_xor", result, np.array(-(2**31), np.int32)), UINT32
                 )
             )
@@ -328,20 +328,24 @@ class TosaBuilder:
 
     def _from_unsigned(self, x: Tensor, target: np.dtype) -> Tensor:
         if x.dtype == UINT32:
-            bits = self._retype(x, INT32)
+            bits = self.reinterpret(x, INT32)
             if not is_float(target):
                 return self.cast(bits, target)
             wrapped = self.cast(bits, FLOAT32)
             return self.cast(self.select(self.greater(0, bits), self.add(wrapped, 2.0**32), wrapped), target)
         mask = (1 << 8 * x.dtype.itemsize) - 1
-        wide = self.emit("cast", [self._retype(x, np.dtype(f"int{8 * x.dtype.itemsize}"))], x.shape, INT32)
+        wide = self.emit(
+            "cast", [self.reinterpret(x, np.dtype(f"int{8 * x.dtype.itemsize}"))], x.shape, INT32
+        )
         return self.cast(self.elementwise("bitwise_and", wide, mask), target)
 
     def _to_unsigned(self, x: Tensor, target: np.dtype) -> Tensor:
         if target == UINT32:
-            return self._retype(self._float_to_bits(x) if is_float(x.dtype) else self.cast(x, INT32), UINT32)
+            return self.reinterpret(
+                self._float_to_bits(x) if is_float(x.dtype) else self.cast(x, INT32), UINT32
+            )
         narrow = self.cast(self.cast(x, INT32), np.dtype(f"int{8 * target.itemsize}"))
-        return self._retype(narrow, target)
+        return self.reinterpret(narrow, target)
 
     def _float_to_bits(self, x: Tensor) -> Tensor:
         """A float from 0 to 2^32 as the bits of an uint32: the upper half is shifted down first."""
@@ -351,9 +355,9 @@ class TosaBuilder:
         return self.select(upper, self.elementwise("bitwise_xor", half, np.array(-(2**31), np.int32)), half)
 
     def _as_int32(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        return [self._retype(x, INT32) for x in tensors]
+        return [self.reinterpret(x, INT32) for x in tensors]
 
-    def _retype(self, x: Tensor, dtype: np.dtype) -> Tensor:
+    def reinterpret(self, x: Tensor, dtype: np.dtype) -> Tensor:
         """The same bits read as another dtype of the same width; costs nothing."""
         if x.array is not None:
             return self.constant(np.ascontiguousarray(x.array.astype(x.dtype)).view(dtype))
@@ -422,8 +426,23 @@ class TosaBuilder:
             return self.constant(np.pad(x.array, widths, constant_values=fill.array.reshape(())[()]))
         if x.size == 0:
             return self.broadcast_to(self.reshape(fill, ()), shape)
+        if fill.array is None:
+            return self._pad_computed(x, before, after, fill)
         flat = [width for pair in zip(before, after) for width in pair]
         return self.emit("pad", [x, self.shape_value(flat), self.reshape(fill, (1,))], shape, x.dtype)
+
+    def _pad_computed(self, x: Tensor, before: Sequence[int], after: Sequence[int], fill: Tensor) -> Tensor:
+        """`tosa.pad` takes constants only: what is put around is concatenated, axis by axis."""
+        fill = self.reshape(fill, (1,) * x.rank)
+        for axis, widths in enumerate(zip(before, after)):
+            sides = [
+                self.broadcast_to(fill, [width if i == axis else n for i, n in enumerate(x.shape)])
+                for width in widths
+                if width
+            ]
+            low = [sides.pop(0)] if widths[0] else []
+            x = self.concat([*low, x, *sides], axis)
+        return x
 
     def tile(self, x: Tensor, multiples: Sequence[int]) -> Tensor:
         """x repeated along each dimension."""

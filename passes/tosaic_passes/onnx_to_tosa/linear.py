@@ -57,8 +57,13 @@ def _scaled(ctx: LoweringContext, x: Tensor, factor: float) -> Tensor:
     return ctx.mul(x, int(factor))
 
 
-def batched_matmul(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
-    """[..., H, C] x [..., C, W] -> [..., H, W], leading dimensions broadcast."""
+def batched_matmul(
+    ctx: LoweringContext, a: Tensor, b: Tensor, *, zeros: tuple[int, int] | None = None
+) -> Tensor:
+    """[..., H, C] x [..., C, W] -> [..., H, W], leading dimensions broadcast.
+
+    With `zeros`, the zero points of two int8 operands, the result is i32.
+    """
     if a.shape[-1] != b.shape[-2]:
         ctx.fail(f"matrices {list(a.shape)} and {list(b.shape)} do not fit")
     if a.dtype != b.dtype:
@@ -68,20 +73,26 @@ def batched_matmul(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
     except ValueError:
         ctx.fail(f"the batches of {list(a.shape)} and {list(b.shape)} do not broadcast")
     shape = (*batch, a.shape[-2], b.shape[-1])
-    if not is_float(a.dtype):
+    if zeros is None and not is_float(a.dtype):
         return ctx.reshape(_integer_matmul(ctx, a, b), shape)
     if math.prod(b.shape[:-2]) == 1:
         rows = math.prod(a.shape[:-1])
-        product = _matmul(ctx, ctx.reshape(a, (1, rows, a.shape[-1])), ctx.reshape(b, (1, *b.shape[-2:])))
+        product = _matmul(
+            ctx, ctx.reshape(a, (1, rows, a.shape[-1])), ctx.reshape(b, (1, *b.shape[-2:])), zeros
+        )
         return ctx.reshape(product, shape)
     a = ctx.broadcast_to(a, (*batch, *a.shape[-2:]))
     b = ctx.broadcast_to(b, (*batch, *b.shape[-2:]))
     count = math.prod(batch)
-    product = _matmul(ctx, ctx.reshape(a, (count, *a.shape[-2:])), ctx.reshape(b, (count, *b.shape[-2:])))
+    product = _matmul(
+        ctx, ctx.reshape(a, (count, *a.shape[-2:])), ctx.reshape(b, (count, *b.shape[-2:])), zeros
+    )
     return ctx.reshape(product, shape)
 
 
-def _matmul(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
+def _matmul(ctx: LoweringContext, a: Tensor, b: Tensor, zeros: tuple[int, int] | None) -> Tensor:
+    if zeros is not None:
+        return ctx.matmul(a, b, a_zero=zeros[0], b_zero=zeros[1])
     dtype = a.dtype
     if dtype in FLOAT8:
         a, b = ctx.cast(a, FLOAT32), ctx.cast(b, FLOAT32)

@@ -20,6 +20,7 @@ TOPICS = (
     "movement",
     "normalization",
     "pooling",
+    "quantization",
     "reduction",
     "resize",
     "shape",
