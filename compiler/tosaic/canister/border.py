@@ -2,28 +2,33 @@
 
 The border keeps the ONNX dtypes. Where the kernels work on another element type a loop converts the tensor in place:
 from the front where elements get narrower, from the back where they get wider. An integer argument that does not fit
-refuses the call; float64 is rounded to float32.
+refuses the call; uint64 is held as uint32; float64 is rounded to float32.
 """
 
 from __future__ import annotations
 
 from tosaic.canister.entry import Entry, Place
 from tosaic.errors import TosaicError
+from tosaic.wasm.function import Function
 from tosaic.wasm.program import BorderTensor
 
 _SAME = {
     ("float32", "f32"), ("float16", "f16"), ("bfloat16", "bf16"), ("float8_e4m3fn", "f8E4M3FN"),
     ("float8_e5m2", "f8E5M2"), ("int8", "i8"), ("uint8", "i8"), ("int16", "i16"), ("uint16", "i16"),
     ("int32", "i32"), ("uint32", "i32"), ("int64", "i64"), ("uint64", "i64"), ("bool", "i1"), ("bool", "i8"),
+    ("int4", "i8"), ("uint4", "i8"), ("int2", "i8"), ("uint2", "i8"),
 }  # fmt: skip
-_LOAD = {
-    "int8": "i64.load8_s", "int16": "i64.load16_s", "int32": "i64.load32_s", "int64": "i64.load",
-    "uint8": "i64.load8_u", "uint16": "i64.load16_u", "uint32": "i64.load32_u", "uint64": "i64.load",
-    "bool": "i64.load8_u", "i1": "i64.load8_u", "i8": "i64.load8_s", "i16": "i64.load16_s",
-    "i32": "i64.load32_s", "i64": "i64.load",
+"""Pairs of border dtype and element type that are the same bytes."""
+
+_SMALL = {"bool": (0, 1), "int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
+"""The least and the largest value of dtypes that are narrower than the byte that carries them."""
+
+# Integers of any width pass through an i64: (bytes, is it signed?) of what is loaded and stored.
+_INTEGERS = {
+    "bool": (1, False), "int8": (1, True), "int16": (2, True), "int32": (4, True), "int64": (8, True),
+    "uint8": (1, False), "uint16": (2, False), "uint32": (4, False), "uint64": (8, False),
+    "i1": (1, False), "i8": (1, True), "i16": (2, True), "i32": (4, True), "i64": (8, True),
 }  # fmt: skip
-_STORE = {1: "i64.store8", 2: "i64.store16", 4: "i64.store32", 8: "i64.store"}
-_EXTEND = {"i8": "i64.extend8_s", "i16": "i64.extend16_s", "i32": "i64.extend32_s"}
 
 
 def border_place(tensor: BorderTensor) -> Place:
@@ -45,8 +50,8 @@ def read_argument(entry: Entry, tensor: BorderTensor, offset: int, misfit: Place
         return
     place = border_place(tensor)
     entry.system("msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place])
-    if tensor.dtype == "bool":
-        _refuse_other_bools(entry, tensor, misfit)
+    if tensor.dtype in _SMALL:
+        _refuse_out_of_range(entry, tensor, misfit)
     if (tensor.dtype, tensor.element) not in _SAME:
         _convert(entry, tensor, tensor.dtype, tensor.element, misfit)
 
@@ -60,20 +65,24 @@ def write_result(entry: Entry, tensor: BorderTensor) -> None:
     entry.append(border_place(tensor))
 
 
-def _refuse_other_bools(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
+def _refuse_out_of_range(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
+    """A value is in range if (value - least) has no bits above those of the range, whose size is a power of 2."""
+    least, largest = _SMALL[tensor.dtype]
     f = entry.function
     bits = f.local("i32")
     f.i32(0)
     f.set(bits)
     with f.counted(tensor.size) as index:
-        f.get(bits)
         f.get(index)
-        f.memory("i32.load8_u", tensor.address)
+        f.memory("i32.load8_s" if least < 0 else "i32.load8_u", tensor.address)
+        f.i32(least)
+        f.op("i32.sub")
+        f.get(bits)
         f.op("i32.or")
         f.set(bits)
     f.get(bits)
-    f.i32(1)
-    f.op("i32.gt_u")
+    f.i32(~(largest - least))
+    f.op("i32.and")
     f.release(bits)
     entry.reads |= border_place(tensor).pages
     entry.refuse_if(misfit)
@@ -131,24 +140,43 @@ def _convert_integer(
     entry: Entry, tensor: BorderTensor, source: str, target: str, value: int, misfits: int | None
 ) -> None:
     """Collects in `misfits` the bits that the narrower element loses."""
-    if source not in _LOAD or target not in _LOAD:
+    from_bytes, from_signed = _integer(tensor, source)
+    to_bytes, to_signed = _integer(tensor, target)
+    f = entry.function
+    f.memory(_load(from_bytes, from_signed), tensor.address)
+    f.set(value)
+    if misfits is not None and to_bytes < from_bytes:
+        f.get(misfits)
+        f.get(value)
+        f.get(value)
+        _truncate(f, to_bytes, to_signed)
+        f.op("i64.xor")
+        f.op("i64.or")
+        f.set(misfits)
+    f.get(value)
+    f.memory("i64.store" if to_bytes == 8 else f"i64.store{8 * to_bytes}", tensor.address)
+
+
+def _integer(tensor: BorderTensor, kind: str) -> tuple[int, bool]:
+    """Bytes and signedness of a dtype or element type; the elements of an unsigned tensor are unsigned."""
+    if kind not in _INTEGERS:
         raise TosaicError(
             f"tensor '{tensor.name}' is {tensor.dtype} at the border and {tensor.element} inside, between which there "
             "is no conversion",
             "cast it in the model",
         )
-    f = entry.function
-    f.memory(_LOAD[source], tensor.address)
-    f.set(value)
-    if misfits is not None:
-        f.get(misfits)
-        f.get(value)
-        f.get(value)
-        if target in _EXTEND:
-            f.op(_EXTEND[target])
-        f.op("i64.xor")
-        f.op("i64.or")
-        f.set(misfits)
-    f.get(value)
-    width = tensor.border_bytes if misfits is None else tensor.memory_bytes
-    f.memory(_STORE[width // tensor.size], tensor.address)
+    size, signed = _INTEGERS[kind]
+    return size, signed and not tensor.dtype.startswith("uint")
+
+
+def _load(size: int, signed: bool) -> str:
+    return "i64.load" if size == 8 else f"i64.load{8 * size}_{'s' if signed else 'u'}"
+
+
+def _truncate(function: Function, size: int, signed: bool) -> None:
+    """The i64 on the stack becomes what is left of it in `size` bytes."""
+    if signed:
+        function.op(f"i64.extend{8 * size}_s")
+    else:
+        function.i64((1 << 8 * size) - 1)
+        function.op("i64.and")

@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import wasmtime
@@ -21,6 +22,7 @@ from tosaic.replica.meter import (
     GLOBAL_EXPORT,
     PAGES_EXPORT,
     READ_MAP,
+    SLICE_EXCEEDED,
     TABLE_EXPORT,
     WRITE_MAP,
     Charges,
@@ -30,6 +32,7 @@ from tosaic.replica.meter import (
 from tosaic.wasm.decode import GLOBAL, BinaryModule
 from tosaic.wasm.ic0 import IC0
 
+_Extern = TypeVar("_Extern", wasmtime.Func, wasmtime.Global, wasmtime.Memory, wasmtime.Table)
 _STACK_BYTES = 1 << 20
 
 
@@ -127,10 +130,10 @@ class Instance:
         externs = [self._host(entry) for entry in self.compiled.module.imports]
         instance = wasmtime.Instance(self.store, self.compiled.module, externs)
         self.exports = instance.exports(self.store)
-        self._counter = self.exports[COUNTER_EXPORT]
-        self._map = self.exports[PAGES_EXPORT]
+        self._counter = self._export(COUNTER_EXPORT, wasmtime.Global)
+        self._map = self._export(PAGES_EXPORT, wasmtime.Memory)
         memory = [e.name for e in self.compiled.original.exports() if e.kind == "memory"]
-        self.memory: wasmtime.Memory | None = self.exports[memory[0]] if memory else None
+        self.memory = self._export(memory[0], wasmtime.Memory) if memory else None
 
     # Counting
 
@@ -195,7 +198,7 @@ class Instance:
     def globals(self) -> list[wasmtime.Global]:
         """The mutable globals of the module itself."""
         count = self.compiled.original.count(GLOBAL)
-        found = [self.exports[GLOBAL_EXPORT.format(i)] for i in range(count)]
+        found = [self._export(GLOBAL_EXPORT.format(i), wasmtime.Global) for i in range(count)]
         return [g for g in found if g.type(self.store).mutable]
 
     # Calls
@@ -207,7 +210,8 @@ class Instance:
             Trapped: there is none.
         """
         table = self.exports.get(TABLE_EXPORT)
-        found = table.get(self.store, index) if table is not None and index < table.size(self.store) else None
+        is_there = isinstance(table, wasmtime.Table) and index < table.size(self.store)
+        found = self._export(TABLE_EXPORT, wasmtime.Table).get(self.store, index) if is_there else None
         if not isinstance(found, wasmtime.Func):
             raise Trapped(f"the table holds no function at {index}")
         return found
@@ -218,7 +222,7 @@ class Instance:
         Raises:
             LimitExceeded, Trapped: the function did not return.
         """
-        return self.invoke(self.exports[name], *arguments, limit=limit)
+        return self.invoke(self._export(name, wasmtime.Func), *arguments, limit=limit)
 
     def invoke(self, function: wasmtime.Func, *arguments: int | float, limit: int = 1 << 62) -> Usage:
         """Call a function of this instance, counting from zero."""
@@ -240,27 +244,29 @@ class Instance:
     def _reason(self, error: Exception) -> Exception:
         if self._raised is not None:
             return self._raised
+        if self.left == SLICE_EXCEEDED:
+            self.left = -1
+            return Trapped("in a memory operation that exceeds the instruction limit of a slice")
         if self.left < 0:
             return LimitExceeded()
         code = getattr(error, "trap_code", None)
         return Trapped(code.name.lower().replace("_", " ") if code else str(error).splitlines()[0])
 
     def _host(self, entry: wasmtime.ImportType) -> wasmtime.Func:
-        type, declared, implementation = (
-            entry.type,
-            IC0.get(entry.name or ""),
-            self.functions.get(entry.name or ""),
-        )
+        name, type = entry.name or "", entry.type
+        declared, implementation = IC0.get(name), self.functions.get(name)
         if entry.module != "ic0" or declared is None or implementation is None:
             raise TosaicError(
-                f"the module imports {entry.module}.{entry.name}, which is not provided here",
+                f"the module imports {entry.module}.{name}, which is not provided here",
                 f"import only these functions of ic0: {', '.join(self.functions) or 'none'}",
             )
-        params = [str(param) for param in type.params]
-        if (*params, "->", *map(str, type.results)) != (*declared.params, "->", *declared.results):
-            raise TosaicError(
-                f"the module imports ic0.{entry.name} with a wrong type", f"declare it as {declared}"
-            )
+        params = [str(param) for param in type.params] if isinstance(type, wasmtime.FuncType) else []
+        if (
+            not isinstance(type, wasmtime.FuncType)
+            or tuple(params) != declared.params
+            or tuple(map(str, type.results)) != declared.results
+        ):
+            raise TosaicError(f"the module imports ic0.{name} with a wrong type", f"declare it as {declared}")
         masks = [(1 << int(param[1:])) - 1 for param in params]
 
         def call(*arguments: int) -> object:
@@ -271,6 +277,12 @@ class Instance:
                 raise
 
         return wasmtime.Func(self.store, type, call)
+
+    def _export(self, name: str, kind: type[_Extern]) -> _Extern:
+        found = self.exports[name]
+        if not isinstance(found, kind):
+            raise TosaicError(f"the export '{name}' is not a {kind.__name__.lower()}")
+        return found
 
     def _touched_map(self) -> np.ndarray:
         return _view(self._map, self.store)

@@ -43,6 +43,8 @@ PAGES_EXPORT = "canister touched_pages"
 START_EXPORT = "canister_start"
 TABLE_EXPORT = "canister table"
 GLOBAL_EXPORT = "canister global {}"
+SLICE_EXCEEDED = -(1 << 63)
+"""What the counter shows after an operation that no slice can hold."""
 READ_MAP, WRITE_MAP = 0, 65536
 """Where the appended memory holds the bytes of read and of written pages (65,536 pages each: 4 GiB)."""
 
@@ -56,18 +58,23 @@ _WRITES = ("memory.fill", "memory.copy", "memory.init")
 
 @dataclass(frozen=True)
 class Charges:
-    """What is paid for what: the static price of each operator, and the operators that also pay for their length."""
+    """What is paid for what: the static price of each operator, and the operators that also pay for their length.
+
+    An operation whose length is more than `slice` fails: a slice of execution cannot hold it.
+    """
 
     operators: Mapping[str, int]
     function_entry: int
     by_length: frozenset[str]
+    slice: int = 1 << 32
 
     @classmethod
     def of(cls, prices: PriceList) -> Charges:
         rules = prices.document["rules"]
         default = rules["unlisted_operator_default"]
         listed = {name: prices.operators.get(name, default) for name in OPERATORS}
-        return cls(listed, prices.function_entry, frozenset(rules["dynamic"]))
+        slice = prices.limits["slice_instructions"]
+        return cls(listed, prices.function_entry, frozenset(rules["dynamic"]), slice)
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,10 @@ class _Rewriter:
     def _charge_length_body(self) -> bytes:
         length = _op("local.get", b"\0") + _op("i64.extend_i32_u")
         paid = _op("global.get", self.counter) + length + _op("i64.sub") + _op("global.set", self.counter)
-        return b"\0" + paid + self._check() + _op("end")
+        too_long = length + _op("i64.const", leb128_signed(self.charges.slice)) + _op("i64.gt_s")
+        flag = _op("i64.const", leb128_signed(SLICE_EXCEEDED)) + _op("global.set", self.counter)
+        refuse = _op("if", b"\x40") + flag + _op("unreachable") + _op("end")
+        return b"\0" + too_long + refuse + paid + self._check() + _op("end")
 
     def _mark_range_body(self) -> bytes:
         """(address, length, map): marks the pages of a range of bytes."""

@@ -2,7 +2,8 @@
 
 Binary format: https://github.com/dfinity/candid/blob/master/spec/Candid.md#binary-format. Element types of Candid
 are those of the ONNX dtypes; dtypes that Candid lacks travel as the bit patterns of their elements: float16 and
-bfloat16 as `nat16`, the 8-bit floats as `nat8`. The header is canonical (each type once, in the order of its first
+bfloat16 as `nat16`, the 8-bit floats as `nat8`; integers below 8 bits as
+`int8` and `nat8`. The header is canonical (each type once, in the order of its first
 use, shortest LEB128 numbers), as all common Candid libraries write it.
 """
 
@@ -25,10 +26,12 @@ PRIMITIVES = {
     "uint64": ("nat64", 0x78), "int8": ("int8", 0x77), "int16": ("int16", 0x76), "int32": ("int32", 0x75),
     "int64": ("int64", 0x74), "float32": ("float32", 0x73), "float64": ("float64", 0x72),
     "float16": ("nat16", 0x7A), "bfloat16": ("nat16", 0x7A), "float8_e4m3fn": ("nat8", 0x7B),
-    "float8_e5m2": ("nat8", 0x7B),
+    "float8_e5m2": ("nat8", 0x7B), "int4": ("int8", 0x77), "uint4": ("nat8", 0x7B), "int2": ("int8", 0x77),
+    "uint2": ("nat8", 0x7B),
 }  # fmt: skip
 """ONNX dtype (numpy or ml_dtypes spelling) -> name and code of the Candid type of an element."""
 
+_BELOW_8_BITS = ("int4", "uint4", "int2", "uint2")
 _DTYPE_OF = {code: dtype for dtype, (_, code) in reversed(PRIMITIVES.items())}
 
 
@@ -72,8 +75,7 @@ def encode(arrays: Sequence[np.ndarray]) -> bytes:
     """The message of these tensors; shapes do not travel."""
     parts = [header([array.dtype.name for array in arrays])]
     for array in arrays:
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        parts += (leb128_unsigned(array.size), little.tobytes())
+        parts += (leb128_unsigned(array.size), _carried(array).tobytes())
     return b"".join(parts)
 
 
@@ -118,6 +120,13 @@ def _primitive(dtype: str) -> tuple[str, int]:
     return PRIMITIVES[dtype]
 
 
+def _carried(array: np.ndarray) -> np.ndarray:
+    """The elements as they travel: little-endian, integers below 8 bits as whole bytes."""
+    if array.dtype.name in _BELOW_8_BITS:
+        return array.astype(_DTYPE_OF[_primitive(array.dtype.name)[1]])
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
 def _shaped(value: np.ndarray | np.generic | str, type: TensorType, position: int) -> np.ndarray:
     label = f"value {position}" + (f" ('{type.name}')" if type.name else "")
     carrier = np.dtype(_DTYPE_OF[_primitive(type.dtype)[1]])
@@ -128,7 +137,8 @@ def _shaped(value: np.ndarray | np.generic | str, type: TensorType, position: in
         raise TosaicError(
             f"{label} has {value.size} elements where {type.size} are expected (shape {list(type.shape)})"
         )
-    return value.view(dtype_of(type.dtype)).reshape(type.shape)
+    dtype = dtype_of(type.dtype)
+    return (value.astype(dtype) if type.dtype in _BELOW_8_BITS else value.view(dtype)).reshape(type.shape)
 
 
 class _Reader:

@@ -1,0 +1,283 @@
+"""Canisters in WebAssembly text, against the interface specification's rules for messages, calls and traps."""
+
+from __future__ import annotations
+
+import pytest
+import wasmtime
+
+from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
+from tosaic.replica import ANONYMOUS, InstalledCanister, Reject, Replica, principal_text
+
+PRICES = PriceList.load()
+
+IMPORTS = {
+    "msg_arg_data_size": "(result i32)", "msg_arg_data_copy": "(param i32 i32 i32)", "msg_reply": "",
+    "msg_reply_data_append": "(param i32 i32)", "msg_reject": "(param i32 i32)", "trap": "(param i32 i32)",
+    "msg_caller_size": "(result i32)", "msg_caller_copy": "(param i32 i32 i32)", "msg_reject_code": "(result i32)",
+    "msg_reject_msg_size": "(result i32)", "msg_reject_msg_copy": "(param i32 i32 i32)",
+    "performance_counter": "(param i32) (result i64)", "is_controller": "(param i32 i32) (result i32)",
+    "canister_self_copy": "(param i32 i32 i32)", "canister_self_size": "(result i32)",
+    "call_new": "(param i32 i32 i32 i32 i32 i32 i32 i32)", "call_data_append": "(param i32 i32)",
+    "call_on_cleanup": "(param i32 i32)", "call_perform": "(result i32)",
+    "stable64_grow": "(param i64) (result i64)", "stable64_size": "(result i64)",
+    "stable64_write": "(param i64 i64 i64)", "stable64_read": "(param i64 i64 i64)",
+    "in_replicated_execution": "(result i32)",
+}  # fmt: skip
+
+REPLY_WORD = "(call $msg_reply_data_append (i32.const 0) (i32.const 4)) (call $msg_reply)"
+COUNT = "(i32.store (i32.const 0) (i32.add (i32.const 1) (i32.load (i32.const 0))))"
+
+CALLER = f"""
+  (data (i32.const 100) "work") (data (i32.const 200) "oops")
+  (table 4 funcref) (elem (i32.const 0) $on_reply $on_reject $on_cleanup $on_reply_trap)
+  (func $on_reply (param i32)
+    (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (local.get 0)))
+    (call $msg_arg_data_copy (i32.const 4) (i32.const 0) (call $msg_arg_data_size))
+    (call $msg_reply_data_append (i32.const 0) (i32.const 8)) (call $msg_reply))
+  (func $on_reject (param i32) (local i32)
+    (local.set 1 (call $msg_reject_msg_size))
+    (call $msg_reject_msg_copy (i32.const 300) (i32.const 0) (local.get 1))
+    (i32.store (i32.const 0) (i32.add (i32.const 1000) (call $msg_reject_code)))
+    (call $msg_reject (i32.const 300) (local.get 1)))
+  (func $on_cleanup (param i32) (i32.store (i32.const 0) (local.get 0)))
+  (func $on_reply_trap (param i32) (i32.store (i32.const 0) (i32.const 5)) (unreachable))
+  (func $call (param $reply i32) (param $method i32)
+    (call $canister_self_copy (i32.const 64) (i32.const 0) (call $canister_self_size))
+    (call $call_new (i32.const 64) (i32.const 10) (local.get $method) (i32.const 4)
+      (local.get $reply) (i32.const 7) (i32.const 1) (i32.const 0))
+    (call $call_data_append (i32.const 200) (i32.const 4))
+    (call $call_on_cleanup (i32.const 2) (i32.const 77))
+    (drop (call $call_perform)))
+  (func (export "canister_update ask") (call $call (i32.const 0) (i32.const 100)))
+  (func (export "canister_update ask_nobody") (call $call (i32.const 0) (i32.const 200)))
+  (func (export "canister_update ask_badly") (call $call (i32.const 3) (i32.const 100)))
+  (func (export "canister_update work") (call $msg_arg_data_copy (i32.const 8) (i32.const 0) (i32.const 4))
+    (call $msg_reply_data_append (i32.const 8) (i32.const 4)) (call $msg_reply))
+  (func (export "canister_query get") {REPLY_WORD})"""
+
+
+def wasm_of(text: str, memory: str = '(memory (export "memory") 2)') -> bytes:
+    used = "".join(
+        f'(import "ic0" "{name}" (func ${name} {type}))'
+        for name, type in IMPORTS.items()
+        if f"${name}" in text
+    )
+    return bytes(wasmtime.wat2wasm(f"(module {used} {memory} {text})"))
+
+
+def install(text: str, **options) -> InstalledCanister:
+    return Replica(PRICES, **options).install(wasm_of(text))
+
+
+def word(canister: InstalledCanister, method: str = "get") -> int:
+    return int.from_bytes(canister.query(method).reply[:4], "little")
+
+
+COUNTER = f"""(func (export "canister_update count") {COUNT} {REPLY_WORD})
+  (func (export "canister_update fail") {COUNT} (unreachable))
+  (func (export "canister_update forever") {COUNT} (loop (br 0)))
+  (func (export "canister_update grow_and_fail") (drop (memory.grow (i32.const 1))) {COUNT} (unreachable))
+  (func (export "canister_update silent") {COUNT})
+  (func (export "canister_query get") {REPLY_WORD})
+  (func (export "canister_query count_in_query") {COUNT} {REPLY_WORD})"""
+
+
+def test_updates_keep_their_changes_and_queries_do_not() -> None:
+    canister = install(COUNTER)
+    assert word(canister, "count_in_query") == 1
+    canister.update("count")
+    canister.update("silent")
+    assert word(canister) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ("fail", "trapped unreachable"),
+        ("grow_and_fail", "trapped unreachable"),
+        ("forever", "instruction limit"),
+    ],
+)
+def test_a_trap_changes_nothing(method: str, text: str) -> None:
+    canister = install(COUNTER, update_limit=1_000_000)
+    canister.update("count")
+    result = canister.update(method).result
+    assert isinstance(result, Reject)
+    assert result.code == 5
+    assert text in result.text
+    assert canister.memory_bytes == 2 << 16
+    assert word(canister) == 1
+
+
+def test_globals_are_rolled_back_as_well() -> None:
+    canister = install(f"""(global $g (mut i32) (i32.const 3))
+      (func (export "canister_update fail") (global.set $g (i32.const 9)) (unreachable))
+      (func (export "canister_query get") (i32.store (i32.const 0) (global.get $g)) {REPLY_WORD})""")
+    canister.update("fail")
+    assert word(canister) == 3
+
+
+def test_metered_is_operators_system_calls_and_page_touches() -> None:
+    canister = install(COUNTER)
+    message = canister.update("count").messages[0]
+    operators = 1 + 6 + 2 + 5 + 5
+    assert message.page_touch == 2 * 80_000
+    assert message.metered == operators + (500 + 4 * 50) + 500 + message.page_touch
+    query = canister.query("count_in_query").messages[0]
+    assert query.page_touch == 80_000
+
+
+def test_the_performance_counter_shows_what_was_spent() -> None:
+    canister = install("""(func (export "canister_update f")
+        (i64.store (i32.const 0) (call $performance_counter (i32.const 0)))
+        (call $msg_reply_data_append (i32.const 0) (i32.const 8)) (call $msg_reply))""")
+    response = canister.update("f")
+    counter = int.from_bytes(response.reply, "little")
+    # The whole straight piece was paid before, the store's page and the calls that follow were not.
+    assert counter == response.messages[0].metered - response.messages[0].page_touch - (500 + 8 * 50) - 500
+
+
+def test_calls_run_in_messages_of_their_own() -> None:
+    canister = install(CALLER)
+    response = canister.update("ask")
+    assert response.reply == (7).to_bytes(4, "little") + b"oops"
+    assert [(m.name, m.kind) for m in response.messages] == [
+        ("ask", "update"), ("work", "update"), ("ask: reply callback", "reply callback"),
+    ]  # fmt: skip
+
+
+def test_a_missing_method_reaches_the_reject_callback() -> None:
+    canister = install(CALLER)
+    result = canister.update("ask_nobody").result
+    assert isinstance(result, Reject)
+    assert result.code == 4
+    assert "has no update method 'oops'" in result.text
+    assert word(canister) == 1005
+
+
+def test_cleanup_runs_when_the_callback_traps() -> None:
+    canister = install(CALLER)
+    response = canister.update("ask_badly")
+    assert isinstance(response.result, Reject)
+    assert response.result.code == 5
+    assert "unreachable" in response.result.text
+    assert word(canister) == 77
+    assert [m.kind for m in response.messages] == ["update", "update", "reply callback", "cleanup callback"]
+
+
+def test_an_unanswered_call_is_rejected() -> None:
+    result = install(COUNTER).update("silent").result
+    assert isinstance(result, Reject)
+    assert "did not reply" in result.text
+
+
+def test_unknown_canisters_and_methods_are_rejected() -> None:
+    canister = install(COUNTER)
+    assert canister.update("nothing").result == Reject(
+        5, f"Canister {principal_text(canister.id)} has no update method 'nothing'"
+    )
+    response = canister.replica.update(b"\0" * 8 + b"\1\1", "count", b"")
+    assert isinstance(response.result, Reject)
+    assert response.result.code == 3
+
+
+def test_explicit_traps_and_rejects_carry_their_text() -> None:
+    canister = install("""(data (i32.const 0) "sorry")
+      (func (export "canister_update t") (call $trap (i32.const 0) (i32.const 5)))
+      (func (export "canister_update r") (call $msg_reject (i32.const 0) (i32.const 5)))""")
+    result = canister.update("t").result
+    assert isinstance(result, Reject)
+    assert result.text.endswith("trapped explicitly: sorry")
+    assert canister.update("r").result == Reject(4, "sorry")
+
+
+def test_controllers() -> None:
+    text = f"""(func (export "canister_query is")
+      (call $msg_caller_copy (i32.const 8) (i32.const 0) (call $msg_caller_size))
+      (i32.store (i32.const 0) (call $is_controller (i32.const 8) (call $msg_caller_size))) {REPLY_WORD})"""
+    canister = Replica(PRICES).install(wasm_of(text), controllers=[b"\1\2\3"])
+    assert canister.query("is", caller=b"\1\2\3").reply[0] == 1
+    assert canister.query("is", caller=ANONYMOUS).reply[0] == 0
+
+
+def test_stable_memory_is_rolled_back_and_its_pages_are_charged() -> None:
+    canister = install(f"""(data (i32.const 16) "kept")
+      (func (export "canister_init") (drop (call $stable64_grow (i64.const 2))))
+      (func $write (call $stable64_write (i64.const 65534) (i64.const 16) (i64.const 4)))
+      (func (export "canister_update write") (call $write) (call $msg_reply))
+      (func (export "canister_update fail")
+        (call $stable64_write (i64.const 65534) (i64.const 0) (i64.const 4)) (unreachable))
+      (func (export "canister_query get")
+        (call $stable64_read (i64.const 0) (i64.const 65534) (i64.const 4)) {REPLY_WORD})""")
+    message = canister.update("write").messages[0]
+    assert message.page_touch == 80_000 + 2 * 160_000
+    canister.update("fail")
+    assert canister.query("get").reply == b"kept"
+
+
+def test_start_and_init_run_once_at_install() -> None:
+    text = f"""(start $s) (func $s {COUNT}) (func (export "canister_init") {COUNT})
+      (func (export "canister_query get") {REPLY_WORD})
+      (func (export "canister_update grow_and_fail") (drop (memory.grow (i32.const 1))) (unreachable))"""
+    canister = install(text)
+    canister.update("grow_and_fail")
+    assert word(canister) == 2
+    operators = 2 * 7 + 5 + 5
+    compilation = [m.metered for m in canister.replica.messages if m.name == "install"]
+    assert compilation == [operators * 6000]
+
+
+def test_install_fails_when_init_traps() -> None:
+    with pytest.raises(TosaicError, match="cannot be installed"):
+        install('(func (export "canister_init") (unreachable))')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('(import "env" "f" (func))', "env.f, which is not provided"),
+        ('(import "ic0" "nothing" (func))', "ic0.nothing, which is not provided"),
+        ('(import "ic0" "msg_reply" (func (param i32)))', "wrong type"),
+        ('(func (export "canister_other"))', "'canister_other' is reserved"),
+        ('(func (export "canister_update f")) (func (export "canister_query f"))', "'f' is exported twice"),
+        ("(global i32 (i32.const 0))" * 1001, "globals: 1,001 where 1,000"),
+        ("(memory 65537)", "not valid"),
+    ],
+)
+def test_install_refuses_what_the_network_refuses(text: str, message: str) -> None:
+    with pytest.raises(TosaicError, match=message):
+        Replica(PRICES).install(wasm_of(text, memory=""))
+
+
+def test_system_calls_are_bound_to_kinds_of_messages() -> None:
+    canister = install("""(func (export "canister_query q") (drop (call $call_perform)))
+      (func (export "canister_update u") (drop (call $msg_reject_msg_size)))""")
+    for response in (canister.query("q"), canister.update("u")):
+        assert isinstance(response.result, Reject)
+        assert "cannot be called in a message of kind" in response.result.text
+
+
+def test_payload_limits() -> None:
+    canister = install("""(func (export "canister_update big")
+        (call $msg_reply_data_append (i32.const 0) (i32.const 2097153)) (call $msg_reply))
+      (func (export "canister_update out")
+        (call $msg_reply_data_append (i32.const 0) (i32.const 9999999)) (call $msg_reply))
+      (func $g (export "canister_init") (drop (memory.grow (i32.const 40))))""")
+    for method, text in (("big", r"payload size \(2097153\)"), ("out", "out of bounds")):
+        with pytest.raises(TosaicError, match=text):
+            _ = canister.update(method).reply
+    with pytest.raises(TosaicError, match="carries at most 2097152"):
+        canister.update("big", bytes(2097153))
+
+
+def test_a_bulk_operation_must_fit_a_slice() -> None:
+    text = """(func (export "canister_update f") (memory.fill (i32.const 0) (i32.const 0) (i32.const 2000000001)))"""
+    with pytest.raises(TosaicError, match="limit of a slice"):
+        _ = install(text).update("f").reply
+
+
+def test_principals_have_their_textual_form() -> None:
+    # The anonymous principal and an example of the interface specification.
+    assert principal_text(ANONYMOUS) == "2vxsx-fae"
+    assert principal_text(bytes.fromhex("abcd01")) == "em77e-bvlzu-aq"
