@@ -1,4 +1,4 @@
-"""Runs emitted functions and kernels in the replica's machine: metered, core features, NaN canonicalised."""
+"""Runs emitted functions and kernels as the network would: metered, NaN canonicalised, touched pages watched."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import ml_dtypes
 import numpy as np
 
 from tosaic.prices import PAGE_BYTES, PriceList
-from tosaic.replica.instance import Instance, Usage, compile_metered
+from tosaic.replica.instance import Instance, Usage, instantiate
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import Kernel, KernelRequest, View
+from tosaic.wasm.kernel import Kernel, KernelRequest, Operand, View
 from tosaic.wasm.module import Module
 
 DTYPES = {
@@ -21,11 +21,9 @@ DTYPES = {
 }  # fmt: skip
 """Element type -> numpy dtype of its storage."""
 
-_GUARD = 0xA5
-_GUARD_BYTES = 256
+PRICES = PriceList.load()
 
-
-_PRICES = PriceList.load()
+_FILL = 0xA5
 
 
 @dataclass
@@ -38,8 +36,7 @@ class Machine:
     @classmethod
     def load(cls, function: Function, memory_bytes: int) -> Machine:
         pages = -(-memory_bytes // PAGE_BYTES)
-        binary = Module(pages, exports={"run": function}).encode()
-        instance = Instance(compile_metered(binary, _PRICES))
+        instance = instantiate(Module(pages, exports={"run": function}).encode(), PRICES)
         return cls(instance, instance.bytes())
 
     def call(self, *arguments: int) -> Usage:
@@ -51,90 +48,99 @@ def view_of(array: np.ndarray, element: str) -> View:
     return View(element, array.shape, array.strides)
 
 
-@dataclass
-class _Place:
-    """Where an operand lies: `start` is the first byte of its block, `address` that of its first element."""
+def operand_of(array: np.ndarray, element: str, constant: bool = False) -> Operand:
+    return Operand(view_of(array, element), array if constant else None)
+
+
+def run_kernel(kernel: Kernel, request: KernelRequest, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The outputs of a call, after all that a kernel promises has been checked.
+
+    It costs what it says (no more, if it says that this is a bound), touches the pages that it says, reads nothing
+    behind or before its operands (they end, then begin, at the border of a page), and writes nothing but outputs.
+    `arrays` holds the values of all inputs, constants included.
+    """
+    late = _run(kernel, request, arrays, at_end=True)
+    early = _run(kernel, request, arrays, at_end=False)
+    for a, b in zip(late, early):
+        assert a.tobytes() == b.tobytes(), "the result depends on where the operands lie"
+    return early
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The bytes of an operand in memory; `address` is that of its first element."""
 
     start: int
-    address: int
     size: int
+    address: int
 
 
-def _place(view: View, cursor: int) -> _Place:
-    low = sum(min(0, stride * (size - 1)) for size, stride in zip(view.shape, view.strides))
-    high = sum(max(0, stride * (size - 1)) for size, stride in zip(view.shape, view.strides))
-    start = _next_page(cursor)
-    return _Place(start, start - low, high - low + view.element_bytes)
-
-
-def _next_page(cursor: int) -> int:
-    """Some place on a page of its own, so that touched pages tell which operand was touched."""
-    return -(-cursor // PAGE_BYTES) * PAGE_BYTES + _GUARD_BYTES
-
-
-def _strided(memory: np.ndarray, place: _Place, view: View) -> np.ndarray:
-    """The operand as an array over the memory."""
-    base = memory[place.address :].view()
-    raw = np.lib.stride_tricks.as_strided(
-        base[: view.element_bytes].view(DTYPES[view.element]), view.shape, view.strides
-    )
-    return raw
-
-
-def run_kernel(
-    kernel: Kernel, request: KernelRequest, arrays: Sequence[np.ndarray], fill: int = _GUARD
+def _run(
+    kernel: Kernel, request: KernelRequest, arrays: Sequence[np.ndarray], at_end: bool
 ) -> list[np.ndarray]:
-    """The outputs of one call; every byte outside of the declared outputs must stay what it was, and the call must
-    take the instructions and touch the pages that the kernel declares.
-
-    `arrays` holds the values of all inputs (constants included); memory around and between the elements is
-    filled with `fill`.
-    """
     views = [operand.view for operand in request.inputs] + list(request.outputs)
-    places, cursor = [], _GUARD_BYTES
-    for index, view in enumerate(views):
-        packed = kernel.constants.get(index)
-        start = _next_page(cursor)
-        place = _Place(start, start, packed.nbytes) if packed is not None else _place(view, cursor)
-        places.append(place)
-        cursor = place.start + place.size + _GUARD_BYTES
-    scratch = _Place(_next_page(cursor), _next_page(cursor), kernel.scratch_bytes)
-    machine = Machine.load(kernel.function, scratch.start + scratch.size + _GUARD_BYTES)
-    machine.memory[:] = fill
-    for index, (array, place, view) in enumerate(zip(arrays, places, views)):
+    blocks, end = _blocks(kernel, views, at_end)
+    machine = Machine.load(kernel.function, end)
+    machine.memory[:] = _FILL
+    for index, (array, view) in enumerate(zip(arrays, views)):
         if (packed := kernel.constants.get(index)) is not None:
-            machine.memory[place.start : place.start + place.size] = np.frombuffer(packed.tobytes(), np.uint8)
+            block = blocks[index]
+            machine.memory[block.start : block.start + block.size] = np.frombuffer(packed.tobytes(), np.uint8)
         else:
-            _strided(machine.memory, place, view)[...] = array
+            _elements(machine.memory, blocks[index], view)[...] = array
     before = machine.memory.copy()
-    arguments = [place.address for place in places] + ([scratch.address] if kernel.scratch_bytes else [])
-    _check_usage(kernel, arguments, machine.call(*arguments))
+    parameters = len(views) + (kernel.scratch_bytes > 0)
+    usage = machine.call(*(block.address for block in blocks[:parameters]))
+    _check_usage(kernel, usage, blocks)
     outputs = []
-    for place, view in zip(places[len(request.inputs) :], request.outputs):
-        found = _strided(machine.memory, place, view)
+    for block, view in zip(blocks[len(request.inputs) : len(views)], request.outputs):
+        found = _elements(machine.memory, block, view)
         outputs.append(found.copy())
-        found.view(np.uint8 if view.element_bytes == 1 else found.dtype)[...] = 0
-        _strided(before, place, view)[...] = 0
-    machine.memory[scratch.start : scratch.start + scratch.size] = 0
-    before[scratch.start : scratch.start + scratch.size] = 0
+        _elements(before, block, view)[...] = found
+    scratch = blocks[-1]
+    before[scratch.start : scratch.start + scratch.size] = machine.memory[scratch.start :][: scratch.size]
     changed = np.flatnonzero(machine.memory != before)
     assert changed.size == 0, f"bytes outside of the outputs were written, first at {changed[:5]}"
     return outputs
 
 
-def _check_usage(kernel: Kernel, addresses: Sequence[int], usage: Usage) -> None:
-    """The declared cost and pages, or at most these if they depend on data."""
-    touched: dict[bool, set[int]] = {False: set(), True: set()}
+def _blocks(kernel: Kernel, views: Sequence[View], at_end: bool) -> tuple[list[_Block], int]:
+    """Every operand and the scratch memory in pages of their own."""
+    blocks, page = [], 1
+    extents = []
+    for index, view in enumerate(views):
+        if (packed := kernel.constants.get(index)) is not None:
+            extents.append((0, packed.nbytes))
+            continue
+        reach = [stride * (size - 1) for size, stride in zip(view.shape, view.strides)]
+        low, high = sum(min(0, r) for r in reach), sum(max(0, r) for r in reach)
+        extents.append((low, high - low + view.element_bytes))
+    extents.append((0, kernel.scratch_bytes))
+    for low, size in extents:
+        pages = -(-size // PAGE_BYTES)
+        start = (page + pages) * PAGE_BYTES - size if at_end else page * PAGE_BYTES
+        blocks.append(_Block(start, size, start - low))
+        page += pages + 1
+    return blocks, page * PAGE_BYTES
+
+
+def _check_usage(kernel: Kernel, usage: Usage, blocks: Sequence[_Block]) -> None:
+    read, written = set(), set()
     for access in kernel.accesses:
+        target = written if access.write else read
         for offset, length in access.runs:
-            first = addresses[access.operand] + offset
-            touched[access.write] |= set(range(first // PAGE_BYTES, (first + length - 1) // PAGE_BYTES + 1))
-    declared = touched[False] | touched[True]
+            start = blocks[access.operand].address + offset
+            target.update(range(start // PAGE_BYTES, (start + length - 1) // PAGE_BYTES + 1))
     if kernel.exact:
         assert usage.instructions == kernel.cost
-        assert usage.pages_read | usage.pages_written == declared
-        assert usage.pages_written == touched[True]
+        assert (usage.pages_read - written, usage.pages_written) == (read - written, written)
     else:
         assert usage.instructions <= kernel.cost
-        assert usage.pages_read | usage.pages_written <= declared
-        assert usage.pages_written <= touched[True]
+        assert usage.pages_read <= read | written
+        assert usage.pages_written <= written
+
+
+def _elements(memory: np.ndarray, block: _Block, view: View) -> np.ndarray:
+    """The operand as an array over the memory."""
+    first = np.frombuffer(memory.data, DTYPES[view.element], 1, block.address)
+    return np.lib.stride_tricks.as_strided(first, view.shape, view.strides)

@@ -79,6 +79,11 @@ class Function:
     def local_count(self) -> int:
         return len(self._locals)
 
+    @property
+    def byte_size(self) -> int:
+        """Bytes of the operators, function indices apart."""
+        return sum(len(chunk) for chunk in self._chunks if isinstance(chunk, bytearray))
+
     # Operators
 
     def op(self, name: str, immediates: bytes = b"") -> None:

@@ -58,13 +58,14 @@ class View:
 
     def runs(self) -> tuple[tuple[int, int], ...]:
         """The bytes of the view as (offset, length) runs; gaps below a page are closed (no whole page fits in)."""
-        found = [(0, self.element_bytes)]
-        for size, stride in sorted(zip(self.shape, self.strides), key=lambda d: d[1]):
+        start = sum(min(0, stride * (size - 1)) for size, stride in zip(self.shape, self.strides))
+        found = [(start, self.element_bytes)]
+        for stride, size in sorted((abs(stride), size) for size, stride in zip(self.shape, self.strides)):
             if size == 1 or stride == 0:
                 continue
             extent = found[-1][0] + found[-1][1] - found[0][0]
             if len(found) == 1 and stride - extent < PAGE_BYTES:
-                found = [(found[0][0], extent + stride * (size - 1))]
+                found = [(start, extent + stride * (size - 1))]
             else:
                 found = [(offset + i * stride, length) for i in range(size) for offset, length in found]
         return tuple(found)

@@ -115,6 +115,60 @@ def store_lanes(
         f.release(vector)
 
 
+def load_raw(
+    f: Function, size: int, lanes: int, address: Push, offset: int = 0, step: int | None = None
+) -> None:
+    """Push `lanes` elements of `size` bytes as they are, at most 16 bytes, packed from the low end."""
+    step = size if step is None else step
+    if step == size:
+        total = size * lanes
+        address()
+        if total == 16:
+            f.memory("v128.load", offset)
+        else:
+            f.memory(f"v128.load{8 * total}_{'zero' if total >= 4 else 'splat'}", offset)
+    elif step == 0:
+        address()
+        f.memory(f"v128.load{8 * size}_splat", offset)
+    else:
+        for _ in range(lanes):
+            address()
+        f.memory(f"v128.load{8 * size}_splat", offset)
+        for i in range(1, lanes):
+            f.memory(f"v128.load{8 * size}_lane", offset + i * step, i)
+
+
+def store_raw(
+    f: Function, size: int, lanes: int, address: Push, value: Push, offset: int = 0, step: int | None = None
+) -> None:
+    """Store `lanes` packed elements of `size` bytes, `step` bytes apart."""
+    step = size if step is None else step
+    if step == size or lanes == 1:
+        total = size * lanes
+        address()
+        value()
+        if total == 16:
+            f.memory("v128.store", offset)
+        else:
+            f.memory(f"v128.store{8 * total}_lane", offset, 0)
+        return
+    value()
+    vector = f.local("v128")
+    f.set(vector)
+    for i in range(lanes):
+        address()
+        f.get(vector)
+        f.memory(f"v128.store{8 * size}_lane", offset + i * step, i)
+    f.release(vector)
+
+
+def reverse_lanes(f: Function, size: int, lanes: int) -> None:
+    """Reverse the low `lanes` lanes of `size` bytes."""
+    order = [lane * size + byte for lane in reversed(range(lanes)) for byte in range(size)]
+    splat_i32(f, 0)
+    f.shuffle(order + [16] * (16 - len(order)))
+
+
 def round_to(f: Function, element: str) -> None:
     """Round f32 lanes to the nearest value of a narrower float type, ties to even (f32: nothing)."""
     if element not in FLOAT_FORMATS:
