@@ -5,6 +5,7 @@ The figures are data (`third_party/ic/price_list.json`, with their sources); no 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class PriceList:
     def compile_per_operator(self) -> int:
         """Charged at install for every operator of the module."""
         return self.document["module"]["compile_cost_per_wasm_instruction"]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the document: which prices a prediction was made with."""
+        return hashlib.sha256(json.dumps(self.document, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def limits(self) -> Mapping[str, int]:

@@ -26,8 +26,8 @@ PASSES = (
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
 PRESETS: dict[str, tuple[str, ...]] = {
-    "lower-onnx-to-tosa": (
-        "convert-onnx-to-tosa",
+    "lower-onnx-to-tosa": ("convert-onnx-to-tosa", "clean-tosa"),
+    "clean-tosa": (
         "canonicalize",  # folds what the lowering left constant, drops what nobody reads
         "cse",  # equal transposes and constants become one, so that the next pass sees the sharing
         "fold-transposes",

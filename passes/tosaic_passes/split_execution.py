@@ -36,7 +36,7 @@ from torch_mlir import ir
 from tosaic_passes.cost_model import Charge, CostModel, KernelCost, message_instructions
 from tosaic_passes.count_instructions import INSTRUCTIONS, UPPER_BOUND
 from tosaic_passes.errors import TosaicError
-from tosaic_passes.functions import find_function, int_attribute
+from tosaic_passes.functions import find_function, int_attribute, segments
 from tosaic_passes.pipeline import INJECTED
 from tosaic_passes.program import Program
 from tosaic_passes.segments import build_segments
@@ -53,6 +53,10 @@ class SplitExecutionPass:
     cost_model: CostModel = field(metadata=INJECTED)
 
     def run(self, program: Program) -> None:
+        if segments(program.module):
+            raise TosaicError(
+                "the program is cut into segments already", "cut the program that @main holds whole"
+            )
         kernels = self.cost_model.kernels(program)
 
         def overhead(index: int, last: bool) -> Charge:

@@ -221,9 +221,9 @@ def _list_passes() -> int:
 
 
 def _cost_model() -> CostModel:
-    from tosaic.wasm import cost_model  # the whole backend: imported only when a pass counts
+    from tosaic.driver import Backend  # the whole backend: imported only when a pass counts
 
-    return cost_model()
+    return Backend().cost_model
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,167 @@
+"""What is in an artifact: the files of a compilation and the manifest that describes them (docs/artifact.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from tosaic.artifact.folder import Content
+from tosaic.artifact.modules import new_context, parse_module, to_bytecode
+from tosaic.prices import PriceList
+from tosaic_passes.functions import segments
+from tosaic_passes.program import Program
+from tosaic_passes.split_execution import MESSAGE_INSTRUCTIONS
+
+if TYPE_CHECKING:
+    from tosaic.canister import Canister, PlannedMessage
+    from tosaic.wasm.program import BorderTensor, WasmProgram
+
+PROGRAM, CANISTER, CANDID = "program.mlirbc", "canister.wasm", "canister.did"
+BYTECODE_VERSION = 6
+"""MLIR's bytecode format; fixed, so that a newer MLIR does not change the artifact by itself."""
+TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "onnx-ir", "onnxscript", "numpy", "ml_dtypes")
+
+
+@dataclass(frozen=True, eq=False)
+class Compilation:
+    """A compiled model in memory: the cut program, its WebAssembly, the canister, and the limit of a message."""
+
+    program: Program
+    wasm_program: WasmProgram
+    canister: Canister
+    limit_instructions: int
+    prices: PriceList
+
+
+def files(compilation: Compilation) -> dict[str, Content]:
+    """Every file of the artifact but the manifest, by its name in the folder."""
+    return {
+        PROGRAM: to_bytecode(compilation.program.module, BYTECODE_VERSION),
+        CANISTER: compilation.canister.wasm,
+        CANDID: compilation.canister.did.encode(),
+        **dict(_segment_files(compilation.program)),
+        **{_weight_file(array): _bytes_of(array) for array in compilation.program.weights.values()},
+    }
+
+
+def manifest(compilation: Compilation) -> dict[str, Any]:
+    """The manifest without what the folder adds: schema, hashes of the files, its own hash."""
+    wasm, canister, prices = compilation.wasm_program, compilation.canister, compilation.prices
+    return {
+        "inputs": [_border_entry(tensor) for tensor in wasm.inputs],
+        "outputs": [_border_entry(tensor) for tensor in wasm.outputs],
+        "limit_instructions": compilation.limit_instructions,
+        "segments": list(_segment_entries(compilation)),
+        "messages": [_message_entry(message, prices) for message in canister.messages],
+        "query": _message_entry(canister.query, prices) if canister.query else None,
+        "total_predicted": sum(message.instructions(prices) for message in canister.messages),
+        "multiply_adds": wasm.macs,
+        "memory_bytes": wasm.memory_bytes,
+        "arena_bytes": wasm.arena_bytes,
+        "weights": _weight_entries(compilation.program),
+        "chunks": _chunks(canister.wasm, prices.limits["chunk_bytes"]),
+        "toolchain": {name: _version(name) for name in TOOLCHAIN},
+        "bytecode_version": BYTECODE_VERSION,
+        "tosa": _target(compilation.program.module),
+        "price_list_sha256": prices.digest,
+    }
+
+
+def public_info(wasm_program: WasmProgram) -> str:
+    """What the canister itself says about the model: its inputs and outputs, as JSON."""
+    border = {"inputs": wasm_program.inputs, "outputs": wasm_program.outputs}
+    document = {role: [_border_entry(tensor) for tensor in tensors] for role, tensors in border.items()}
+    return json.dumps(document, sort_keys=True, ensure_ascii=False)
+
+
+def _segment_files(program: Program) -> Iterator[tuple[str, bytes]]:
+    """One module a segment, `@main` its only function. Weights are named, not held: they are in `weights/`."""
+    for index, function in enumerate(segments(program.module)):
+        with program.context, ir.Location.unknown():
+            module = ir.Module.create()
+            for attribute in program.module.operation.attributes:
+                module.operation.attributes[attribute] = program.module.operation.attributes[attribute]
+            clone = function.operation.clone(ir.InsertionPoint(module.body))
+            clone.attributes["sym_name"] = ir.StringAttr.get("main")
+            clone.attributes["sym_visibility"] = ir.StringAttr.get("public")
+            text = module.operation.get_asm(enable_debug_info=True, large_resource_limit=0)
+        yield _segment_file(index), to_bytecode(parse_module(text, new_context()).module, BYTECODE_VERSION)
+
+
+def _segment_file(index: int) -> str:
+    return f"segments/{index:03}.mlirbc"
+
+
+def _segment_entries(compilation: Compilation) -> Iterator[dict[str, Any]]:
+    functions = segments(compilation.program.module)
+    for index, (function, code) in enumerate(zip(functions, compilation.wasm_program.segments)):
+        yield {
+            "name": function.name.value,
+            "file": _segment_file(index),
+            "instructions": code.function.cost,
+            "message_instructions": function.attributes[MESSAGE_INSTRUCTIONS].value,
+            "exact": code.exact,
+            "multiply_adds": code.macs,
+            "live_bytes": code.live_bytes,
+            "live_tensors": _tensor_types(function),
+        }
+
+
+def _tensor_types(function: func.FuncOp) -> list[str]:
+    """The types of what the segment hands on: read by later segments or part of the reply."""
+    return [str(type) for type in function.type.results]
+
+
+def _weight_entries(program: Program) -> list[dict[str, Any]]:
+    entries = {
+        _weight_file(array): {
+            "sha256": _weight_file(array).rpartition("/")[2],
+            "dtype": array.dtype.name,
+            "shape": list(array.shape),
+            "bytes": array.nbytes,
+        }
+        for array in program.weights.values()
+    }
+    return [entries[name] for name in sorted(entries)]
+
+
+def _weight_file(array: np.ndarray) -> str:
+    return f"weights/{hashlib.sha256(_bytes_of(array)).hexdigest()}"
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """The little-endian bytes of an array, not copied where it has them already."""
+    little = array if array.dtype.byteorder != ">" else array.astype(array.dtype.newbyteorder("<"))
+    return memoryview(np.ascontiguousarray(little).reshape(-1).view(np.uint8))
+
+
+def _message_entry(message: PlannedMessage, prices: PriceList) -> dict[str, Any]:
+    return {"name": message.name, "predicted": message.instructions(prices), "exact": message.exact}
+
+
+def _border_entry(tensor: BorderTensor) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+
+
+def _chunks(wasm: bytes, size: int) -> list[str]:
+    return [hashlib.sha256(wasm[start : start + size]).hexdigest() for start in range(0, len(wasm), size)]
+
+
+def _target(module: ir.Module) -> str:
+    attributes: Mapping[str, ir.Attribute] = module.operation.attributes
+    return str(attributes["tosa.target_env"]) if "tosa.target_env" in attributes else ""
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,191 @@
+"""An artifact on disk: written whole or not at all, read only when every byte is what was written.
+
+`manifest.json` lists the sha256 and size of every other file and, in `manifest_sha256`, of itself without that entry.
+It is canonical JSON (sorted keys, two spaces), so any changed byte is found.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tosaic.errors import TosaicError
+
+MANIFEST = "manifest.json"
+SCHEMA = "tosaic.artifact"
+SCHEMA_VERSION = 1
+_SELF = "manifest_sha256"
+_REMEDY = "compile the model again or copy the artifact again"
+
+Content = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder whose files were all found to be what the manifest says."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file that the manifest lists. Raises TosaicError if it changed since it was opened."""
+        content = _read(self.path, name)
+        _check(name, content, self.manifest["files"][name])
+        return content
+
+
+def check_target(path: Path) -> None:
+    """Refuse, before any work is done, a path where no artifact can be put. Raises TosaicError."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise TosaicError(f"'{path}' exists and is not a folder", "name another output with -o")
+    if path.is_dir() and any(path.iterdir()) and not _is_artifact(path):
+        raise TosaicError(f"'{path}' exists and is not an artifact", "name another output with -o")
+    if not path.absolute().parent.is_dir():
+        raise TosaicError(f"cannot write '{path}': there is no folder '{path.absolute().parent}'")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise TosaicError(f"cannot write '{path}': no permission to write in '{path.absolute().parent}'")
+
+
+def write(path: Path, files: Mapping[str, Content], manifest: Mapping[str, Any]) -> Artifact:
+    """Put an artifact at `path`, replacing one that is there. `manifest` is completed by the list of files.
+
+    Everything is written to a folder beside the target and flushed to disk; then the folders change places.
+    Raises TosaicError, with nothing changed, when that is not possible.
+    """
+    path = path.absolute()
+    check_target(path)
+    entries = {name: _entry(content) for name, content in files.items()}
+    complete = _sealed({**manifest, "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "files": entries})
+    try:
+        staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            for name, content in {**files, MANIFEST: _serialise(complete)}.items():
+                _write_file(staging / name, content)
+            _finish_folders(staging)
+            _take_place(staging, path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise TosaicError(f"cannot write '{path}': {error.strerror}") from None
+    return Artifact(path, complete)
+
+
+def read(path: str | Path) -> Artifact:
+    """The artifact in a folder, every file checked.
+
+    Raises TosaicError naming the first file that is missing, changed, or does not belong there.
+    """
+    path = Path(path)
+    if not _is_artifact(path):
+        raise TosaicError(f"'{path}' is not an artifact", "make one with tosaic compile MODEL -o FOLDER")
+    manifest = _read_manifest(path)
+    for name, entry in manifest["files"].items():
+        _check(name, _read(path, name), entry)
+    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    for name in sorted(present - {MANIFEST, *manifest["files"]}):
+        raise TosaicError(f"'{name}' in '{path}' does not belong to the artifact", "remove it")
+    return Artifact(path, manifest)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    content = _read(path, MANIFEST)
+    damaged = TosaicError(f"{MANIFEST} in '{path}' was changed", _REMEDY)
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        raise damaged from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise damaged
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise TosaicError(
+            f"'{path}' has schema version {manifest.get('schema_version')}, this tosaic reads {SCHEMA_VERSION}",
+            "compile the model with this version",
+        )
+    if _serialise(_sealed(manifest)) != content:
+        raise damaged
+    return manifest
+
+
+def _sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    bare = {key: value for key, value in manifest.items() if key != _SELF}
+    return {**bare, _SELF: hashlib.sha256(_serialise(bare)).hexdigest()}
+
+
+def _serialise(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _entry(content: Content) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _check(name: str, content: bytes, entry: Mapping[str, Any]) -> None:
+    if _entry(content) != entry:
+        raise TosaicError(f"'{name}' of the artifact was changed: its sha256 is not the manifest's", _REMEDY)
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except FileNotFoundError:
+        raise TosaicError(f"'{name}' of the artifact '{path}' is missing", _REMEDY) from None
+    except OSError as error:
+        raise TosaicError(f"cannot read '{path / name}': {error.strerror}") from None
+
+
+def _is_artifact(path: Path) -> bool:
+    return (path / MANIFEST).is_file()
+
+
+def _write_file(path: Path, content: Content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _finish_folders(staging: Path) -> None:
+    """`mkdtemp` makes private folders; an artifact has the permissions that the user's umask gives."""
+    mask = os.umask(0)
+    os.umask(mask)
+    staging.chmod(0o777 & ~mask)
+    for folder in (staging, *(entry for entry in staging.rglob("*") if entry.is_dir())):
+        _sync_folder(folder)
+
+
+def _take_place(staging: Path, path: Path) -> None:
+    """Rename the new folder to its place; the old one steps aside and comes back if that fails."""
+    if not path.exists():
+        os.rename(staging, path)
+        _sync_folder(path.parent)
+        return
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    os.rename(path, aside / "old")
+    try:
+        os.rename(staging, path)
+    except OSError:
+        os.rename(aside / "old", path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)

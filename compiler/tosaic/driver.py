@@ -1,0 +1,208 @@
+"""The stages of a compilation in order; nothing else knows the order.
+
+ONNX  ->  onnx.* ops  ->  TOSA  ->  TOSA in segments  ->  WebAssembly  ->  canister  ->  artifact
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tosaic.artifact import contents, folder
+from tosaic.artifact.folder import Artifact
+from tosaic.artifact.modules import (
+    BYTECODE_SUFFIX,
+    TEXT_SUFFIX,
+    new_context,
+    read_module,
+    to_bytecode,
+    write_file,
+)
+from tosaic.border import complete_border
+from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
+from tosaic.options import CompileOptions
+from tosaic.prices import PriceList
+from tosaic_passes.functions import find_function
+from tosaic_passes.pipeline import parse_pipeline, run_pipeline
+from tosaic_passes.program import Program
+
+if TYPE_CHECKING:
+    import onnx
+
+    from tosaic.artifact.contents import Compilation
+    from tosaic.wasm.program import WasmProgram
+    from tosaic_passes.cost_model import Charge
+
+    Model = str | Path | bytes | onnx.ModelProto | Program
+
+_log = logging.getLogger(__name__)
+
+
+class Emit(StrEnum):
+    """Where a compilation stops."""
+
+    ONNX = "onnx"
+    TOSA = "tosa"
+    SEGMENTS = "segments"
+    ARTIFACT = "artifact"
+
+
+def compile_model(model: Model, output: str | Path, **options: Any) -> Artifact:
+    """Compile a model to an artifact: portable TOSA, its weights, and a canister whose cost is known.
+
+    Args:
+        model: ONNX as a path (`.onnx`, `.onnxtxt`), the bytes of a file or a ModelProto; or TOSA as a path (`.mlir`,
+            `.mlirbc`) or a Program.
+        output: the folder to write; an artifact that is there is replaced whole or not at all.
+        options: the fields of `tosaic.options.CompileOptions`.
+
+    Raises:
+        TosaicError: the model or an option is refused; nothing was written.
+    """
+    folder.check_target(Path(output))
+    return write_artifact(compile_to_canister(model, CompileOptions(**options)), output)
+
+
+def lower_to_tosa(model: Model, **options: Any) -> Program:
+    """The model as one function `@main` of TOSA, valid for the target that the module names.
+
+    `.module` is the MLIR module. Arguments and errors are those of `compile_model`.
+    """
+    return _to_tosa(_to_mlir(model, CompileOptions(**options)))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is in a model: its operators with their numbers, and the nodes that cannot be lowered, with reasons.
+
+    `operators` counts what is left after folding; it is empty when nodes keep the model from becoming static.
+    """
+
+    operators: Mapping[str, int]
+    unsupported: tuple[UnsupportedNode, ...]
+
+
+def survey(model: Model, **options: Any) -> Survey:
+    """Look through a model without compiling it. Raises TosaicError only for what cannot be read."""
+    try:
+        program = _to_mlir(model, CompileOptions(**options))
+    except UnsupportedNodesError as error:
+        return Survey({}, tuple(error.nodes))
+    block = find_function(program.module, "main").entry_block
+    names = [op.operation.name.removeprefix("onnx.") for op in block.operations]
+    operators = Counter(name for name in names if name not in ("Constant", "NoValue", "func.return"))
+    try:
+        _to_tosa(program)
+    except UnsupportedNodesError as error:
+        return Survey(dict(sorted(operators.items())), tuple(error.nodes))
+    return Survey(dict(sorted(operators.items())), ())
+
+
+def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions) -> None:
+    """Write the module that a stage before the canister gives: `.mlir` as text, `.mlirbc` as bytecode."""
+    if output.suffix not in (TEXT_SUFFIX, BYTECODE_SUFFIX):
+        raise TosaicError(
+            f"'{output}' is neither {TEXT_SUFFIX} nor {BYTECODE_SUFFIX}", "name such a file with -o"
+        )
+    program = _to_mlir(model, options)
+    if stage is not Emit.ONNX:
+        _to_tosa(program)
+    if stage is Emit.SEGMENTS:
+        _to_segments(program, Backend(), options)
+    module = program.module
+    write_file(output, to_bytecode(module) if output.suffix == BYTECODE_SUFFIX else f"{module}\n")
+
+
+def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
+    """Everything that goes into an artifact, in memory."""
+    from tosaic import canister
+
+    backend = Backend()
+    program = _to_tosa(_to_mlir(model, options))
+    limit = _to_segments(program, backend, options)
+    _log.info("emitting WebAssembly")
+    wasm_program = backend.compile(program)
+    assembled = canister.assemble(wasm_program, backend.prices, contents.public_info(wasm_program))
+    return contents.Compilation(program, wasm_program, assembled, limit, backend.prices)
+
+
+def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
+    """Put a compilation on disk, whole or not at all."""
+    return folder.write(Path(output), contents.files(compilation), contents.manifest(compilation))
+
+
+class Backend:
+    """The WebAssembly backend; kernels that the cost model built are found again when the program is emitted."""
+
+    def __init__(self) -> None:
+        from tosaic.wasm.cost_model import WasmCostModel
+        from tosaic.wasm.program import CONTROL_BYTES, KernelStore
+
+        self.prices = PriceList.load()
+        self._kernels = KernelStore(self.prices)
+        self.cost_model = WasmCostModel(self._kernels, self._overhead, CONTROL_BYTES)
+
+    def compile(self, program: Program) -> WasmProgram:
+        """The program as WebAssembly. Raises TosaicError for an op that has no kernel."""
+        from tosaic.wasm.program import compile
+
+        return compile(program, kernels=self._kernels)
+
+    def _overhead(self, program: WasmProgram, index: int, last: bool) -> Charge:
+        from tosaic.canister import message_overhead
+
+        return message_overhead(program, self.prices, index, last)
+
+
+def _to_mlir(model: Model, options: CompileOptions) -> Program:
+    """ONNX as `onnx.*` ops, or the TOSA that was given."""
+    if isinstance(model, Program):
+        return _given_module(model, options)
+    if isinstance(model, str | Path) and Path(model).suffix in (TEXT_SUFFIX, BYTECODE_SUFFIX):
+        return _given_module(read_module(Path(model)), options)
+    from tosaic import frontend
+
+    _log.info("reading %s", model if isinstance(model, str | Path) else "the model")
+    return frontend.load(
+        model,
+        input_shapes=options.input_shapes,
+        dims=options.dims,
+        batch_size=options.batch_size,
+        constants=options.constants,
+        context=new_context(),
+    )
+
+
+def _given_module(program: Program, options: CompileOptions) -> Program:
+    if options.binds_inputs:
+        raise TosaicError(
+            "the shapes of an MLIR module are fixed", "give input shapes with an ONNX model only"
+        )
+    complete_border(program)
+    return program
+
+
+def _to_tosa(program: Program) -> Program:
+    is_onnx = "onnx.opset" in program.module.operation.attributes and _has_onnx_operations(program)
+    _log.info("lowering to TOSA")
+    run_pipeline(program, parse_pipeline("lower-onnx-to-tosa" if is_onnx else "clean-tosa"))
+    return program
+
+
+def _has_onnx_operations(program: Program) -> bool:
+    block = find_function(program.module, "main").entry_block
+    return any(op.operation.name.startswith("onnx.") for op in block.operations)
+
+
+def _to_segments(program: Program, backend: Backend, options: CompileOptions) -> int:
+    """Count and cut; returns the limit that holds."""
+    limit = options.limit_instructions or backend.prices.limits["update_instructions"]
+    _log.info("counting instructions, cutting at %d", limit)
+    pipeline = f"outline-weights,count-instructions,split-execution{{limit-instructions={limit}}}"
+    run_pipeline(program, parse_pipeline(pipeline, lambda: backend.cost_model))
+    return limit

@@ -1,0 +1,137 @@
+"""A compiled model that runs here: its canister in the local replica, under the network's prices and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tosaic.artifact import folder
+from tosaic.artifact.contents import CANISTER
+from tosaic.artifact.folder import Artifact
+from tosaic.errors import TosaicError
+from tosaic.replica import Replica
+from tosaic.tensors import candid
+from tosaic.tensors.candid import TensorType
+
+INFER = "infer"
+
+
+@dataclass(frozen=True)
+class ExecutedMessage:
+    """One message of a run: what it was predicted to take, what it took, and what it may take (instructions).
+
+    `exact` is False where the prediction is an upper bound.
+    """
+
+    name: str
+    predicted: int
+    metered: int
+    limit: int
+    page_touch: int
+    exact: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """The outputs by their ONNX names, and what they cost."""
+
+    outputs: Mapping[str, np.ndarray]
+    messages: Sequence[ExecutedMessage]
+    memory_bytes: int
+
+    @property
+    def total_predicted(self) -> int:
+        return sum(message.predicted for message in self.messages)
+
+    @property
+    def total_metered(self) -> int:
+        return sum(message.metered for message in self.messages)
+
+    @property
+    def page_touch(self) -> int:
+        """The instructions paid for touched pages, part of what was metered."""
+        return sum(message.page_touch for message in self.messages)
+
+
+class Model:
+    """A canister installed in a replica of its own. Runs follow each other on the same canister."""
+
+    def __init__(self, manifest: Mapping[str, Any], wasm: bytes) -> None:
+        self.manifest = manifest
+        self.inputs = [_tensor_type(entry) for entry in manifest["inputs"]]
+        self.outputs = [_tensor_type(entry) for entry in manifest["outputs"]]
+        self._canister = Replica(update_limit=manifest["limit_instructions"]).install(wasm)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> RunResult:
+        """Call the canister with these inputs (ONNX name -> array of the ONNX dtype and shape).
+
+        Raises TosaicError for a wrong name, dtype or shape, and for a call that the canister rejects.
+        """
+        arguments = candid.encode(self._checked(inputs))
+        response = self._canister.update(INFER, arguments)
+        values = candid.decode(response.reply, self.outputs)
+        return RunResult(
+            outputs={output.name: value for output, value in zip(self.outputs, values)},
+            messages=self._compared(response.messages),
+            memory_bytes=self._canister.memory_bytes,
+        )
+
+    def random_inputs(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """Inputs of the right dtypes and shapes: normally distributed floats, whole numbers from 0 to 9, any bool."""
+        generator = np.random.default_rng(seed)
+        return {tensor.name: _random(generator, tensor) for tensor in self.inputs}
+
+    def _checked(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        names = [tensor.name for tensor in self.inputs]
+        for name in inputs:
+            if name not in names:
+                raise TosaicError(f"the model has no input '{name}'", f"its inputs are: {', '.join(names)}")
+        missing = [name for name in names if name not in inputs]
+        if missing:
+            raise TosaicError(f"the input '{missing[0]}' is missing")
+        return [_checked_tensor(tensor, np.asarray(inputs[tensor.name])) for tensor in self.inputs]
+
+    def _compared(self, executed: Sequence[Any]) -> list[ExecutedMessage]:
+        predicted = self.manifest["messages"]
+        if len(predicted) != len(executed):
+            raise RuntimeError(f"{len(predicted)} messages were predicted, {len(executed)} were executed")
+        return [
+            ExecutedMessage(p["name"], p["predicted"], e.metered, e.limit, e.page_touch, p["exact"])
+            for p, e in zip(predicted, executed)
+        ]
+
+
+def load(artifact: str | Path | Artifact) -> Model:
+    """The model in an artifact, every file checked. Raises TosaicError naming what was changed."""
+    opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact)
+    return Model(opened.manifest, opened.read_bytes(CANISTER))
+
+
+def _tensor_type(entry: Mapping[str, Any]) -> TensorType:
+    return TensorType(entry["dtype"], tuple(entry["shape"]), entry["name"])
+
+
+def _checked_tensor(tensor: TensorType, array: np.ndarray) -> np.ndarray:
+    if array.dtype.name != tensor.dtype:
+        raise TosaicError(
+            f"the input '{tensor.name}' has dtype {array.dtype.name}, the model takes {tensor.dtype}",
+            f"convert it: array.astype('{tensor.dtype}')",
+        )
+    if array.shape != tensor.shape:
+        raise TosaicError(
+            f"the input '{tensor.name}' has shape {list(array.shape)}, the model takes {list(tensor.shape)}"
+        )
+    return array
+
+
+def _random(generator: np.random.Generator, tensor: TensorType) -> np.ndarray:
+    dtype = candid.dtype_of(tensor.dtype)
+    if dtype == np.bool_:
+        return generator.integers(0, 2, tensor.shape).astype(dtype)
+    if dtype.kind in "iu":
+        return generator.integers(0, 10, tensor.shape).astype(dtype)
+    return generator.standard_normal(tensor.shape).astype(dtype)

@@ -1,0 +1,92 @@
+"""Tables for people, as plain text: they read the same on a terminal, in a log and in a README."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tosaic.model import ExecutedMessage
+
+WIDTH = 110
+
+
+def render(table: Table) -> str:
+    """The table as text without colours, lines without trailing blanks."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=WIDTH, color_system=None, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).strip("\n")
+
+
+def messages_table(messages: Sequence[ExecutedMessage]) -> str:
+    """Predicted and metered instructions of every message, and their sum."""
+    rows = [
+        (m.name, _predicted(m.predicted, m.exact), f"{m.metered:,}", f"{m.page_touch:,}", f"{m.limit:,}")
+        for m in messages
+    ]
+    if len(messages) > 1:
+        exact = all(m.exact for m in messages)
+        total = sum(m.predicted for m in messages)
+        metered, touched = sum(m.metered for m in messages), sum(m.page_touch for m in messages)
+        rows.append(("total", _predicted(total, exact), f"{metered:,}", f"{touched:,}", ""))
+    return render(_table(["message", "predicted", "metered", "of it page touches", "limit"], rows))
+
+
+def segments_table(manifest: Mapping[str, Any]) -> str:
+    """What each segment of an artifact computes and costs."""
+    rows = [
+        (
+            segment["name"],
+            _predicted(segment["instructions"], segment["exact"]),
+            _predicted(segment["message_instructions"], segment["exact"]),
+            f"{segment['multiply_adds']:,}",
+            f"{segment['live_bytes']:,}",
+        )
+        for segment in manifest["segments"]
+    ]
+    return render(_table(["segment", "kernels", "whole message", "multiply-adds", "live bytes after"], rows))
+
+
+def tensors_table(manifest: Mapping[str, Any]) -> str:
+    """The inputs and outputs of an artifact."""
+    rows = [
+        (role, tensor["name"], tensor["dtype"], " x ".join(map(str, tensor["shape"])) or "scalar")
+        for role in ("input", "output")
+        for tensor in manifest[f"{role}s"]
+    ]
+    return render(_table(["", "name", "dtype", "shape"], rows, left=4))
+
+
+def summary(manifest: Mapping[str, Any]) -> str:
+    """What an inference costs, in one line."""
+    messages = manifest["messages"]
+    count = f"{len(messages)} message" + ("s" if len(messages) > 1 else "")
+    exact = all(message["exact"] for message in messages)
+    return (
+        f"{_predicted(manifest['total_predicted'], exact)} instructions in {count}, "
+        f"{manifest['multiply_adds']:,} multiply-adds, {_bytes(manifest['memory_bytes'])} of memory, "
+        f"canister.wasm {_bytes(manifest['files']['canister.wasm']['bytes'])}"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**10:.1f} KiB" if count < 2**20 else f"{count / 2**20:.1f} MiB"
+
+
+def _predicted(instructions: int, exact: bool) -> str:
+    return f"{instructions:,}" if exact else f"<= {instructions:,}"
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+    """The first `left` columns hold words and stand left; numbers stand right."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

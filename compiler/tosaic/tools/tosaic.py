@@ -1,0 +1,212 @@
+"""`tosaic`: compile a model to an artifact, run it here, look into it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tosaic.errors import TosaicError
+from tosaic.tools import arguments
+from tosaic.tools.exits import Exit, report_bug, version_text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING
+    )
+    try:
+        command: Callable[[argparse.Namespace], None] = options.command
+        command(options)
+        return Exit.DONE
+    except TosaicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Exit.REFUSED
+    except KeyboardInterrupt:
+        return Exit.REFUSED
+    except Exception as error:
+        return report_bug(error, ["tosaic", *(sys.argv[1:] if argv is None else argv)])
+
+
+def _compile(options: argparse.Namespace) -> None:
+    from tosaic import driver
+    from tosaic.artifact import folder
+
+    compile_options = arguments.compile_options(options)
+    stage = driver.Emit(options.emit)
+    if stage is not driver.Emit.ARTIFACT:
+        driver.emit_module(options.model, stage, Path(options.output), compile_options)
+        return
+    folder.check_target(Path(options.output))
+    compilation = driver.compile_to_canister(options.model, compile_options)
+    if options.check:
+        _check(options, compilation)
+    artifact = driver.write_artifact(compilation, options.output)
+    if options.report:
+        _write_page(Path(options.report), artifact)
+    if options.json:
+        _print_json({"artifact": options.output, **artifact.manifest})
+        return
+    from tosaic.report.tables import summary
+
+    print(f"{options.output}: {summary(artifact.manifest)}")
+
+
+def _check(options: argparse.Namespace, compilation: Any) -> None:
+    from tosaic.artifact import contents
+    from tosaic.check import check_against_onnx
+    from tosaic.model import Model
+
+    if Path(options.model).suffix != ".onnx":
+        raise TosaicError("--check compares with an ONNX runtime", "give the model as .onnx")
+    model = Model(contents.manifest(compilation), compilation.canister.wasm)
+    check_against_onnx(model, Path(options.model), options.check)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from tosaic.model import load
+    from tosaic.report import messages_table
+
+    output = arguments.output_folder(options.output)
+    model = load(options.artifact)
+    given = arguments.read_inputs(model, dict(options.input))
+    missing = [tensor.name for tensor in model.inputs if tensor.name not in given]
+    if missing:
+        names = ", ".join(f"'{name}'" for name in missing)
+        print(f"no --input for {names}: random values of seed {options.seed}", file=sys.stderr)
+    result = model.run({**model.random_inputs(options.seed), **given})
+    written = arguments.write_outputs(result.outputs, output)
+    if not options.json:
+        print(messages_table(result.messages))
+        for name, file in written.items():
+            print(f"{name}: {file}")
+        return
+    _print_json(
+        {
+            "messages": [
+                {"name": m.name, "predicted": m.predicted, "metered": m.metered, "limit": m.limit}
+                for m in result.messages
+            ],
+            "total_predicted": result.total_predicted,
+            "total_metered": result.total_metered,
+            "page_touch": result.page_touch,
+            "outputs": written,
+            "memory_bytes": result.memory_bytes,
+        }
+    )
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from tosaic.artifact import folder
+    from tosaic.report import segments_table, tensors_table
+    from tosaic.report.tables import summary
+
+    artifact = folder.read(options.artifact)
+    if options.html:
+        _write_page(Path(options.html), artifact)
+    if options.json:
+        _print_json(dict(artifact.manifest))
+        return
+    print(
+        summary(artifact.manifest),
+        tensors_table(artifact.manifest),
+        segments_table(artifact.manifest),
+        sep="\n\n",
+    )
+
+
+def _write_page(path: Path, artifact: Any) -> None:
+    from tosaic.artifact.contents import PROGRAM
+    from tosaic.artifact.modules import parse_module, write_file
+    from tosaic.report.html import page
+
+    module = parse_module(artifact.read_bytes(PROGRAM)).module
+    write_file(path, page(artifact.path.name, artifact.manifest, module))
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tosaic", description=__doc__)
+    parser.add_argument("--version", action="version", version=version_text())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_compile(_command(commands, "compile", _compile, "compile ONNX or TOSA to an artifact"))
+    _add_run(_command(commands, "run", _run, "run an artifact in the local replica"))
+    _add_inspect(_command(commands, "inspect", _inspect, "say what is in an artifact and what it costs"))
+    return parser
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    many: Any = {"action": "append", "default": []}
+    shape, size, file = arguments.named_shape, arguments.named_size, arguments.named_file
+    add("model", metavar="MODEL", help="ONNX (.onnx, .onnxtxt) or TOSA (.mlir, .mlirbc)")
+    add(
+        "-o", dest="output", required=True, metavar="OUT", help="the artifact's folder, or a file with --emit"
+    )
+    add("--emit", choices=["artifact", "onnx", "tosa", "segments"], default="artifact", help="where to stop")
+    add("--input-shape", type=shape, **many, metavar="NAME:1,3,224,224", help="the shape of an input")
+    add("--dim", type=size, **many, metavar="NAME=SIZE", help="the size of a symbolic dimension")
+    add(
+        "-b",
+        "--batch-size",
+        type=arguments.positive,
+        metavar="N",
+        help="size of each input's first unknown dimension",
+    )
+    add("--constant", type=file, **many, metavar="NAME=FILE.npy", help="bind an input to a value")
+    add("--limit", type=arguments.positive, metavar="N", help="instructions that one message may take")
+    add(
+        "--check",
+        type=arguments.positive,
+        nargs="?",
+        const=1,
+        metavar="N",
+        help="compare N runs with an ONNX runtime",
+    )
+    add("--report", metavar="FILE.html", help="write a page about the result")
+    add("--json", action="store_true", help="print the manifest")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    file = arguments.named_file
+    add("artifact", metavar="ARTIFACT")
+    add(
+        "--input",
+        type=file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE.npy",
+        help="random when not given",
+    )
+    add("--output", metavar="DIR", help="write the outputs there, one .npy each")
+    add("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
+    add("--json", action="store_true", help="print messages, costs and files")
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", metavar="ARTIFACT")
+    parser.add_argument("--html", metavar="FILE.html", help="write a page")
+    parser.add_argument("--json", action="store_true", help="print the manifest")
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], None], help: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(command=function)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done, on stderr")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

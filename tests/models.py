@@ -1,0 +1,42 @@
+"""Small ONNX models as text, for tests of the whole way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx.parser
+
+PERCEPTRON = """
+<ir_version: 8, opset_import: ["" : 17]>
+perceptron (float[N, 8] x) => (float[N, 3] y)
+<
+  float[8, 4] w1 = {0.5, -1, 2, 0.25, 1, 1, -1, 0, 0.125, 2, 3, -4, 1, 0, 0, 1,
+                    -0.5, 1, -2, 0.25, 1, -1, 1, 0, 0.5, 2, -3, 4, -1, 2, 0.5, 1},
+  float[4] b1 = {0.5, -1, 0, 2},
+  float[4, 3] w2 = {1, 2, 3, -4, 5, 6, 7, -8, 9, 10, 11, -12},
+  float[3] b2 = {-30, 0.5, 1}
+>
+{
+  hidden = Gemm (x, w1, b1)
+  active = Relu (hidden)
+  y = Gemm (active, w2, b2)
+}
+"""
+"""Two layers; the first dimension is open."""
+
+UNSUPPORTED = """
+<ir_version: 8, opset_import: ["" : 17]>
+strings (float[2] x) => (float[2] y)
+{
+  a = Celu (x)
+  s = Cast <to = 8> (a)
+  y = Cast <to = 1> (s)
+}
+"""
+"""Casts to strings, which TOSA does not have."""
+
+
+def write_model(text: str, path: Path) -> Path:
+    """The model as a binary `.onnx` file."""
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path

@@ -1,0 +1,149 @@
+"""The stages through the Python interface."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx.parser
+import onnxruntime
+import pytest
+
+import tosaic
+from models import PERCEPTRON, UNSUPPORTED, write_model
+from tosaic.artifact.modules import to_bytecode
+from tosaic.errors import TosaicError, UnsupportedNodesError
+from tosaic_passes.functions import find_function
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    return write_model(PERCEPTRON, tmp_path / "model.onnx")
+
+
+def operations(program):
+    block = find_function(program.module, "main").entry_block
+    return [op.operation.name for op in block.operations]
+
+
+def test_lowering_gives_only_tosa(model_file):
+    assert {
+        name.partition(".")[0] for name in operations(tosaic.lower_to_tosa(model_file, batch_size=1))
+    } == {
+        "tosa",
+        "func",
+    }
+
+
+def test_bytes_and_protos_are_models_too(model_file):
+    from_bytes = tosaic.lower_to_tosa(model_file.read_bytes(), batch_size=2)
+    from_proto = tosaic.lower_to_tosa(onnx.parser.parse_model(PERCEPTRON), dims={"N": 2})
+    assert str(from_bytes.module) == str(from_proto.module)
+
+
+def test_survey_names_what_is_unsupported():
+    found = tosaic.survey(onnx.parser.parse_model(UNSUPPORTED))
+    assert {node.op for node in found.unsupported} == {"Cast"}
+
+
+def test_survey_of_a_supported_model_counts_operators_and_has_no_complaints(model_file):
+    assert tosaic.survey(model_file, batch_size=1) == tosaic.Survey({"Gemm": 2, "Relu": 1}, ())
+
+
+def test_unsupported_model_writes_nothing(tmp_path):
+    with pytest.raises(UnsupportedNodesError):
+        tosaic.compile_model(onnx.parser.parse_model(UNSUPPORTED), tmp_path / "out.tosaic")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_option_is_refused(model_file, tmp_path):
+    with pytest.raises(TypeError, match="batchsize"):
+        tosaic.compile_model(model_file, tmp_path / "out.tosaic", batchsize=1)
+
+
+def test_target_is_checked_before_the_model_is_read(tmp_path):
+    (tmp_path / "file").write_text("data")
+    with pytest.raises(TosaicError, match="exists and is not a folder"):
+        tosaic.compile_model(tmp_path / "missing.onnx", tmp_path / "file")
+
+
+def test_compiled_model_agrees_with_onnxruntime_and_costs_what_was_predicted(model_file, tmp_path):
+    artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=3)
+    x = np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32)
+    result = tosaic.load(artifact).run({"x": x})
+    (expected,) = onnxruntime.InferenceSession(model_file).run(None, {"x": x})
+    np.testing.assert_allclose(result.outputs["y"], expected, rtol=1e-5, atol=1e-5)
+    assert [m.metered for m in result.messages] == [m.predicted for m in result.messages]
+
+
+def test_cut_model_gives_the_same_bits_in_messages_within_the_limit(model_file, tmp_path):
+    whole = tosaic.compile_model(model_file, tmp_path / "whole.tosaic", batch_size=9000)
+    limit = int(whole.manifest["total_predicted"] * 0.7)
+    cut = tosaic.compile_model(model_file, tmp_path / "cut.tosaic", batch_size=9000, limit_instructions=limit)
+    model = tosaic.load(cut)
+    inputs = model.random_inputs()
+    result = model.run(inputs)
+    assert len(model.manifest["segments"]) == 2
+    assert [m.metered for m in result.messages] == [m.predicted for m in result.messages]
+    assert max(m.metered for m in result.messages) <= limit
+    np.testing.assert_array_equal(result.outputs["y"], tosaic.load(whole).run(inputs).outputs["y"])
+
+
+def test_runs_follow_each_other_on_one_canister(model_file, tmp_path):
+    model = tosaic.load(tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=1))
+    first, other = model.random_inputs(0), model.random_inputs(1)
+    outputs = [model.run(inputs).outputs["y"] for inputs in (first, other, first)]
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+    assert (outputs[0] != outputs[1]).any()
+
+
+def test_tosa_goes_straight_to_the_tosa_stage(model_file, tmp_path):
+    lowered = tosaic.lower_to_tosa(model_file, batch_size=1)
+    (tmp_path / "model.mlirbc").write_bytes(to_bytecode(lowered.module))
+    tosaic.compile_model(model_file, tmp_path / "onnx.tosaic", batch_size=1)
+    tosaic.compile_model(tmp_path / "model.mlirbc", tmp_path / "tosa.tosaic")
+    assert (
+        contents(tmp_path / "onnx.tosaic")["canister.wasm"]
+        == contents(tmp_path / "tosa.tosaic")["canister.wasm"]
+    )
+
+
+def test_border_of_foreign_tosa_gets_names(tmp_path):
+    text = """func.func @forward(%a: tensor<4xf32>, %b: tensor<4xf32>) -> tensor<4xf32> {
+      %0 = tosa.add %a, %b : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+      return %0 : tensor<4xf32>
+    }"""
+    (tmp_path / "foreign.mlir").write_text(text)
+    model = tosaic.load(tosaic.compile_model(tmp_path / "foreign.mlir", tmp_path / "a.tosaic"))
+    ones = np.ones(4, np.float32)
+    result = model.run({"input_0": ones, "input_1": 2 * ones})
+    np.testing.assert_array_equal(result.outputs["output"], 3 * ones)
+
+
+def contents(path):
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_artifacts_are_the_same_bytes_in_any_folder_under_any_hash_seed(model_file, tmp_path):
+    for seed in ("0", "1"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        program = "import tosaic, sys; tosaic.compile_model(sys.argv[1], 'm.tosaic', batch_size=1)"
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", program, model_file], cwd=folder, env=environment, check=True)
+    assert contents(tmp_path / "0") == contents(tmp_path / "1")
+
+
+def test_importing_tosaic_imports_nothing_heavy():
+    program = "import tosaic, sys; print([m for m in ('numpy', 'onnx', 'torch_mlir', 'wasmtime') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    assert [name for name in tosaic.__all__ if not hasattr(tosaic, name)] == []

@@ -1,0 +1,180 @@
+"""The command `tosaic`: exit codes, what it prints, and one clear message for each kind of bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from models import PERCEPTRON, UNSUPPORTED, write_model
+from tosaic.tools import tosaic
+from tosaic.tools.exits import Exit
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifact")
+    model = write_model(PERCEPTRON, folder / "model.onnx")
+    assert tosaic.main(["compile", str(model), "-o", str(folder / "model.tosaic"), "-b", "1"]) == Exit.DONE
+    return folder / "model.tosaic"
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """Run `tosaic` in an empty folder with the model beside it; gives exit code, stdout and stderr."""
+    write_model(PERCEPTRON, tmp_path / "model.onnx")
+    write_model(UNSUPPORTED, tmp_path / "unsupported.onnx")
+    (tmp_path / "garbage.onnx").write_bytes(b"this is no model")
+    (tmp_path / "truncated.onnx").write_bytes((tmp_path / "model.onnx").read_bytes()[:-40])
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("data")
+    np.save(tmp_path / "wrong_shape.npy", np.zeros((1, 9), np.float32))
+    np.save(tmp_path / "wrong_dtype.npy", np.zeros((1, 8)))
+    np.save(tmp_path / "right.npy", np.ones((1, 8), np.float32))
+    (tmp_path / "bad.npy").write_bytes(b"1,2,3")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = tosaic.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = error.code
+        return code, *capfd.readouterr()
+
+    return run
+
+
+COMPILE_REFUSED = {
+    "not ONNX": ("garbage.onnx", "garbage.onnx"),
+    "truncated": ("truncated.onnx", "truncated.onnx"),
+    "missing": ("missing.onnx", "'missing.onnx' does not exist"),
+    "unknown dimension": ("model.onnx", "-b 1"),
+    "unknown dimension's name": ("model.onnx --dim M=1", "'M'"),
+    "unsupported operators": ("unsupported.onnx", "Cast node"),
+    "limit too small": ("model.onnx -b 1 --limit 1000", "or more works"),
+    "shapes for MLIR": ("model.mlir -b 1", "cannot read 'model.mlir'"),
+}
+
+
+@pytest.mark.parametrize("kind", COMPILE_REFUSED)
+def test_refused_model_gives_one_message_and_no_output(command, tmp_path, kind):
+    arguments, message = COMPILE_REFUSED[kind]
+    before = sorted(tmp_path.iterdir())
+    code, out, err = command("compile", *arguments.split(), "-o", "out.tosaic")
+    assert (code, out) == (Exit.REFUSED, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("output", ["thesis", "model.onnx", "missing/out.tosaic"])
+def test_output_that_is_no_artifact_is_left_alone(command, tmp_path, output):
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    code, _, err = command("compile", "model.onnx", "-b", "1", "-o", output)
+    assert code == Exit.REFUSED
+    assert output.partition("/")[0] in err
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "compile model.onnx",
+        "compile model.onnx -o out --limit 0",
+        "compile model.onnx -o out --dim three",
+        "compile model.onnx -o out --input-shape x:1,eight",
+        "run out --input x",
+        "walk",
+        "",
+    ],
+)
+def test_wrong_usage_is_exit_2(command, arguments):
+    assert command(*arguments.split())[0] == Exit.USAGE
+
+
+RUN_REFUSED = {
+    "--input z=right.npy": "the model has no input 'z'; its inputs are: x",
+    "--input x=wrong_shape.npy": "the input 'x' has shape [1, 9], the model takes [1, 8]",
+    "--input x=wrong_dtype.npy": "the input 'x' has dtype float64, the model takes float32",
+    "--input x=bad.npy": "'bad.npy' is not a .npy file",
+    "--input x=none.npy": "cannot read 'none.npy'",
+    "--output model.onnx": "cannot write to 'model.onnx'",
+}
+
+
+@pytest.mark.parametrize("arguments", RUN_REFUSED)
+def test_refused_run(command, artifact, arguments):
+    code, out, err = command("run", artifact, *arguments.split())
+    assert (code, out) == (Exit.REFUSED, "")
+    assert RUN_REFUSED[arguments] in err
+
+
+def test_run_prints_one_json_object(command, artifact):
+    code, out, err = command("run", artifact, "--input", "x=right.npy", "--output", "results", "--json")
+    document = json.loads(out)
+    assert (code, err) == (Exit.DONE, "")
+    assert document["total_predicted"] == document["total_metered"] > document["page_touch"] > 0
+    assert [message["name"] for message in document["messages"]] == ["infer"]
+    assert set(document["messages"][0]) == {"name", "predicted", "metered", "limit"}
+    assert document["memory_bytes"] > 0
+    assert np.load(document["outputs"]["y"]).shape == (1, 3)
+
+
+def test_run_says_that_inputs_are_random(command, artifact):
+    code, out, err = command("run", artifact)
+    assert code == Exit.DONE
+    assert "no --input for 'x': random values of seed 0" in err
+    assert "infer" in out
+
+
+def test_changed_artifact_is_refused(command, artifact, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy.tosaic"
+    shutil.copytree(artifact, copy)
+    content = bytearray((copy / "canister.wasm").read_bytes())
+    content[100] ^= 1
+    (copy / "canister.wasm").write_bytes(content)
+    for verb in ("run", "inspect"):
+        code, _, err = command(verb, copy)
+        assert (code, "'canister.wasm' of the artifact was changed" in err) == (Exit.REFUSED, True)
+
+
+def test_check_passes_on_a_right_canister(command):
+    code, out, err = command("compile", "model.onnx", "-b", "2", "-o", "out.tosaic", "--check=2")
+    assert (code, err) == (Exit.DONE, "")
+    assert out.startswith("out.tosaic: ")
+
+
+def test_compile_prints_its_manifest_as_json(command):
+    code, out, _ = command("compile", "model.onnx", "-b", "1", "-o", "out.tosaic", "--json")
+    document = json.loads(out)
+    assert code == Exit.DONE
+    assert document["artifact"] == "out.tosaic"
+    assert document["inputs"] == [{"name": "x", "dtype": "float32", "shape": [1, 8]}]
+    assert "canister.wasm" in document["files"]
+
+
+def test_inspect_writes_a_page_that_needs_nothing_else(command, artifact):
+    code, out, _ = command("inspect", artifact, "--html", "page.html")
+    with open("page.html") as file:
+        text = file.read()
+    assert code == Exit.DONE
+    assert "segment_0" in out
+    assert "tosa." in text
+    assert "http" not in text
+
+
+def test_bug_is_exit_3_with_a_reproducer(command, monkeypatch):
+    from tosaic import driver
+
+    def broken(*_):
+        raise KeyError("lost")
+
+    monkeypatch.setattr(driver, "compile_to_canister", broken)
+    code, _, err = command("compile", "model.onnx", "-o", "out.tosaic")
+    assert code == Exit.BUG
+    with open(err.strip().rpartition(" ")[2]) as file:
+        assert "tosaic compile model.onnx -o out.tosaic" in file.read()
