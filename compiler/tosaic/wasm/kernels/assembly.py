@@ -1,6 +1,6 @@
-"""Puts a kernel together from a contraction and what has to happen to its operands before.
+"""Puts a kernel together from functions and what has to happen to their operands before.
 
-The contraction walks streams (left, right, bias, output, inputs of the epilogue). Each of them starts at the address
+The functions walk streams (left, right, bias, output, inputs of the epilogue). Each of them starts at the address
 of an operand of the request or at a place in scratch memory that a preparation fills.
 """
 
@@ -14,7 +14,6 @@ import numpy as np
 from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Access, Kernel, KernelOptions, KernelRequest, View
-from tosaic.wasm.kernels.contraction import Contraction, emit
 from tosaic.wasm.kernels.staging import Border, Conversion, emit_padded_copy
 
 _SCRATCH_ALIGNMENT = 16
@@ -34,7 +33,7 @@ Prepare = Callable[[Function, int, int], None]
 
 @dataclass
 class Assembly:
-    """A kernel for a request in the making: preparations in order, then contractions in order."""
+    """A kernel for a request in the making: preparations in order, then calls in order."""
 
     request: KernelRequest
     prices: PriceList
@@ -43,7 +42,7 @@ class Assembly:
     constants: dict[int, np.ndarray] = field(default_factory=dict)
     reads: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     _preparations: list[tuple[int, Place, Prepare]] = field(default_factory=list)
-    _contractions: list[tuple[Contraction, Sequence[Place]]] = field(default_factory=list)
+    _calls: list[tuple[Function, Sequence[Place]]] = field(default_factory=list)
 
     @property
     def output(self) -> View:
@@ -73,7 +72,7 @@ class Assembly:
         return place
 
     def prepare(self, source: int, target: Place, emit_preparation: Prepare) -> None:
-        """Run `emit_preparation` before the contractions, from input `source` to a place in scratch memory."""
+        """Run `emit_preparation` before the calls, from input `source` to a place in scratch memory."""
         self._preparations.append((source, target, emit_preparation))
 
     def padded_copy(
@@ -86,8 +85,9 @@ class Assembly:
         self.prepare(index, place, lambda f, a, b: emit_padded_copy(f, a, b, axes, conversion))
         return place, view
 
-    def contract(self, contraction: Contraction, streams: Sequence[Place]) -> None:
-        self._contractions.append((contraction, streams))
+    def call(self, function: Function, streams: Sequence[Place]) -> None:
+        """Call a function with these addresses after the preparations."""
+        self._calls.append((function, streams))
 
     def kernel(self) -> Kernel:
         """The kernel. Constant inputs that nothing reads take no memory."""
@@ -97,10 +97,10 @@ class Assembly:
             from_address, to_address = _address(f, Place(source)), _address(f, target)
             emit_preparation(f, from_address, to_address)
             f.release(from_address, to_address)
-        for contraction, streams in self._contractions:
+        for function, streams in self._calls:
             for stream in streams:
                 _push(f, stream)
-            f.call(emit(contraction, self.prices, self.options))
+            f.call(function)
         return Kernel(f, self._accesses(), {**self.constants, **self._unread()}, self.scratch_bytes, f.exact)
 
     def _unread(self) -> Mapping[int, np.ndarray]:

@@ -13,30 +13,30 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from tosaic.prices import PriceList
-from tosaic.wasm.expression import emit as emit_expression
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import Expression, KernelOptions
-from tosaic.wasm.kernels.tile import LANES, ZERO, Arithmetic, Chain, Loops, RegisterTile
-from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
-
-LEFT, RIGHT, BIAS, OUTPUT = range(4)
-"""The first streams: what a contraction walks through memory. Those of the epilogue's inputs follow."""
+from tosaic.wasm.kernel import KernelOptions
+from tosaic.wasm.kernels.epilogue import Epilogue
+from tosaic.wasm.kernels.streams import (
+    BIAS,
+    LANES,
+    LEFT,
+    OUTPUT,
+    RIGHT,
+    Axis,
+    Group,
+    collapsed,
+    nearly_equal,
+    nest,
+)
+from tosaic.wasm.kernels.tile import ZERO, Arithmetic, Chain, Loops, RegisterTile
 
 _LARGEST_SIDE = 32  # rows or vectors of a tile
 _LARGEST_CHAIN = 64  # taps of a chain
 _SHORTEST_BLOCK = 4  # taps of a block inside a loop
 _ADDRESS_LOCALS = 8  # at most so many locals hold loop ends and epilogue values in passing
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis of the output: its size, and how many bytes each stream moves per index."""
-
-    size: int
-    steps: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class Contraction:
     `batch` axes lie around everything, `rows` inside (outermost first). `column_steps` gives the bytes that each
     stream moves per column. The right operand is packed (`packing.py`) or, with `right_row` bytes between its taps,
     read in place. `start` is "zero", "scalar" (one bias for all columns) or "vector"; in memory vector biases and
-    packed columns are padded to whole vectors, unless `exact_bias`. The epilogue's inputs (indices in `epilogue_inputs`, types
-    in `epilogue_elements`) are the streams after the output.
+    packed columns are padded to whole vectors, unless `exact_bias`.
     """
 
     arithmetic: Arithmetic
@@ -69,19 +68,10 @@ class Contraction:
     columns: int
     column_steps: tuple[int, ...]
     reduction: Reduction
+    epilogue: Epilogue
     right_row: int | None = None
     start: str = "zero"
     exact_bias: bool = False
-    result_element: str = "f32"
-    output_element: str = "f32"
-    epilogue: Expression | None = None
-    epilogue_inputs: tuple[int, ...] = ()
-    epilogue_elements: tuple[str, ...] = ()
-
-    @property
-    def lanes(self) -> int:
-        """Lanes in which the epilogue can be computed."""
-        return max_lanes(self.epilogue.elements) if self.epilogue else LANES
 
 
 @dataclass(frozen=True)
@@ -95,32 +85,10 @@ class Tiling:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Pieces of equal size side by side: index of the first element, number of pieces, elements in each."""
-
-    first: int
-    count: int
-    width: int
-
-
-@dataclass(frozen=True)
 class Panels(Group):
     """Equal groups of vectors side by side; `lanes` is the number of columns in the last vector of each."""
 
     lanes: int = LANES
-
-
-def collapsed(axes: Sequence[Axis]) -> tuple[Axis, ...]:
-    """The same walk with as few axes as possible."""
-    found: list[Axis] = []
-    for axis in axes:
-        if axis.size == 1:
-            continue
-        if found and all(a == axis.size * b for a, b in zip(found[-1].steps, axis.steps)):
-            found[-1] = Axis(found[-1].size * axis.size, axis.steps)
-        else:
-            found.append(axis)
-    return tuple(found)
 
 
 def reduction(loops: Sequence[tuple[int, int]], run: int, step: int) -> Reduction:
@@ -129,14 +97,6 @@ def reduction(loops: Sequence[tuple[int, int]], run: int, step: int) -> Reductio
     while kept and kept[-1][1] == run * step:
         run *= kept.pop()[0]
     return Reduction(tuple(kept), run, step)
-
-
-def nearly_equal(size: int, largest: int) -> list[Group]:
-    """`size` elements in as few pieces of at most `largest` as possible, no two differing by more than one."""
-    count = math.ceil(size / largest)
-    width, wider = divmod(size, count)
-    groups = [Group(0, wider, width + 1), Group(wider * (width + 1), count - wider, width)]
-    return [group for group in groups if group.count]
 
 
 def panels(columns: int, vectors: int) -> list[Panels]:
@@ -293,20 +253,7 @@ class _Block:
         return self.group.first * cut + self._columns(stream, self.panels.first)
 
     def emit(self) -> None:
-        self._nest(collapsed([*self.c.batch, *self._panel_axis(), *self._row_axes()]))
-
-    def _nest(self, loops: Sequence[Axis]) -> None:
-        if not loops:
-            self._tile()
-            return
-        axis, *inner = loops
-        moved = [(stream, step) for stream, step in enumerate(axis.steps) if stream != OUTPUT]
-        with self.f.stepped(OUTPUT, axis.steps[OUTPUT], axis.size):
-            self._nest(inner)
-            for stream, step in moved:
-                self.f.add_to(stream, step)
-        for stream, step in enumerate(axis.steps):
-            self.f.add_to(stream, -step * axis.size)
+        nest(self.f, collapsed([*self.c.batch, *self._panel_axis(), *self._row_axes()]), self._tile)
 
     def _panel_axis(self) -> list[Axis]:
         streams = range(len(self.c.column_steps))
@@ -346,7 +293,11 @@ class _Block:
         right_bytes = self.c.arithmetic.right_bytes
 
         def finish(row: int, vector: int, chain: Chain) -> None:
-            self._store(rows[row], vector, chain)
+            offsets = [
+                rows[row][stream] + self._columns(stream, vector)
+                for stream in range(OUTPUT, len(self.c.column_steps))
+            ]
+            self.c.epilogue.store(self.f, offsets, self._lanes(vector), chain)
 
         RegisterTile(
             self.f,
@@ -360,50 +311,6 @@ class _Block:
             start=self._start,
             finish=finish,
         ).emit(self.tiling.order)
-
-    def _store(self, row: tuple[int, ...], vector: int, chain: Chain) -> None:
-        """The epilogue on one accumulator, and the store; vectors that are not full or hold 64-bit values in pieces."""
-        pieces = list(_pieces(self._lanes(vector), self.c.lanes))
-        if len(pieces) == 1:
-            self._store_piece(row, vector, *pieces[0], chain)
-            return
-        result = self.f.local("v128")
-        chain()
-        self.f.set(result)
-        for first, lanes in pieces:
-            self._store_piece(row, vector, first, lanes, partial(self._from_lane, result, first))
-        self.f.release(result)
-
-    def _from_lane(self, vector: int, first: int) -> None:
-        """The vector with lane `first` moved to the front."""
-        self.f.get(vector)
-        if first:
-            self.f.get(vector)
-            self.f.shuffle([(4 * first + byte) % 16 for byte in range(16)])
-
-    def _store_piece(self, row: tuple[int, ...], vector: int, first: int, lanes: int, result: Chain) -> None:
-        def offset(stream: int) -> int:
-            return row[stream] + self._columns(stream, vector) + first * self.c.column_steps[stream]
-
-        def table_address(k: int) -> None:
-            self.f.get(OUTPUT + 1 + self.c.epilogue_inputs.index(k))
-
-        def load_input(k: int) -> None:
-            stream = OUTPUT + 1 + self.c.epilogue_inputs.index(k)
-            element, step = self.c.epilogue_elements[stream - OUTPUT - 1], self.c.column_steps[stream]
-            load_lanes(self.f, element, lanes, partial(self.f.get, stream), offset(stream), step)
-
-        def rounded() -> None:
-            result()
-            round_to(self.f, self.c.result_element)
-
-        def value() -> None:
-            if self.c.epilogue is None:
-                rounded()
-            else:
-                emit_expression(self.f, self.c.epilogue, lanes, load_input, rounded, table_address)
-
-        store_lanes(self.f, self.c.output_element, lanes, partial(self.f.get, OUTPUT), value, offset(OUTPUT))
 
     def _lanes(self, vector: int) -> int:
         return self.panels.lanes if vector == self.panels.width - 1 else LANES
@@ -436,12 +343,3 @@ def _load_words(f: Function, address: int, offset: int, count: int) -> None:
     )
     if count == 3:
         f.memory("v128.load32_lane", offset + 8, 2)
-
-
-def _pieces(lanes: int, widest: int) -> Iterator[tuple[int, int]]:
-    """(first lane, lanes) of the pieces of 4, 2 or 1 lanes, at most `widest`."""
-    first = 0
-    while first < lanes:
-        width = next(w for w in (4, 2, 1) if w <= min(widest, lanes - first))
-        yield first, width
-        first += width

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
-from tosaic.wasm.kernels.product import Product, left_view
+from tosaic.wasm.kernels.product import Product, bias_of, left_view
 from tosaic.wasm.kernels.staging import Border
 
 INPUT, WEIGHTS, BIAS = range(3)
@@ -38,7 +38,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         right=WEIGHTS,
         right_taps=tuple(range(1, len(weights.shape))),
         right_columns=0,
-        bias=BIAS,
+        bias=bias_of(assembly, BIAS),
     ).contract(output, assembly.output_place)
     return assembly.kernel()
 

@@ -16,7 +16,8 @@ import numpy as np
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernels.contraction import Tiling, panels
 from tosaic.wasm.kernels.staging import Conversion
-from tosaic.wasm.kernels.tile import LANES, Arithmetic
+from tosaic.wasm.kernels.streams import LANES
+from tosaic.wasm.kernels.tile import Arithmetic
 from tosaic.wasm.lanes import load_lanes, store_lanes
 
 

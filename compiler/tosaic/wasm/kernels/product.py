@@ -10,10 +10,12 @@ import numpy as np
 
 from tosaic.wasm.kernel import View
 from tosaic.wasm.kernels.assembly import Assembly, Place
-from tosaic.wasm.kernels.contraction import Axis, Contraction, Reduction, choose, collapsed, reduction
+from tosaic.wasm.kernels.contraction import Contraction, Reduction, choose, emit, reduction
+from tosaic.wasm.kernels.epilogue import Epilogue, moves
 from tosaic.wasm.kernels.packing import RightOperand, emit_pack, pack, packed_bytes
 from tosaic.wasm.kernels.staging import Border, Conversion, touched_runs
-from tosaic.wasm.kernels.tile import F32, LANES
+from tosaic.wasm.kernels.streams import LANES, Axis, collapsed
+from tosaic.wasm.kernels.tile import F32
 
 
 def conversion_of(assembly: Assembly, index: int) -> Conversion:
@@ -29,6 +31,46 @@ def left_view(assembly: Assembly, index: int, borders: Sequence[Border], touched
         return assembly.read(index, touched_runs(view, touched)), view
     assembly.read(index, touched_runs(view, [range(border.size) for border in borders]))
     return assembly.padded_copy(index, borders, conversion)
+
+
+@dataclass(frozen=True)
+class Bias:
+    """The first value of each sum: `place` None for zero, `step` bytes per column (0: one for all).
+
+    A bias that is not `exact` is padded to whole vectors in memory.
+    """
+
+    place: Place | None = None
+    step: int = 0
+    exact: bool = False
+
+    @property
+    def start(self) -> str:
+        return "zero" if self.place is None else "vector" if self.step else "scalar"
+
+
+NO_BIAS = Bias()
+
+
+def bias_of(assembly: Assembly, index: int) -> Bias:
+    """Input `index` as the bias, in the type of the sums."""
+    view, array = assembly.view(index), assembly.request.inputs[index].array
+    step = 4 if view.size > 1 else 0
+    if array is not None:
+        padded = np.zeros(math.ceil(array.size / LANES) * LANES if step else 1, np.float32)
+        padded[: array.size] = array.reshape(-1)
+        return Bias(assembly.pack(index, padded), step)
+    conversion = conversion_of(assembly, index)
+    if conversion.source == conversion.staged and view.is_contiguous:
+        return Bias(assembly.read(index), step, exact=True)
+    assembly.read(index)
+    borders = [Border(size, stride) for size, stride in zip(view.shape, view.strides)]
+    return Bias(assembly.padded_copy(index, borders, conversion)[0], step, exact=True)
+
+
+def fused_places(assembly: Assembly) -> list[Place]:
+    """The inputs of the epilogue."""
+    return [assembly.read(k) for k in Epilogue.of(assembly.request, assembly.output).inputs]
 
 
 @dataclass
@@ -48,32 +90,28 @@ class Product:
     right_taps: tuple[int, ...]
     right_columns: int
     right_batches: tuple[int, ...] = ()
-    bias: int | None = None
+    bias: Bias = NO_BIAS
 
     def contract(self, output: View, place: Place) -> None:
         """Add the contraction that fills the output, which lies at `place`."""
-        fused = _Fused.of(self.assembly, output)
+        assembly, request = self.assembly, self.assembly.request
         in_place = self._read_in_place()
         taps = reduction(self.left_taps[:-1], *self.left_taps[-1])
+        epilogue = Epilogue.of(request, output)
         contraction = Contraction(
             F32,
-            *self._axes(output, fused, taps, in_place),
+            *self._axes(output, taps, in_place),
             columns=output.shape[-1],
-            column_steps=(0, 4 if in_place else 0, self._bias_step(), output.strides[-1], *fused.moves(-1)),
+            column_steps=(0, 4 if in_place else 0, self.bias.step, *epilogue.steps),
             reduction=taps,
+            epilogue=epilogue,
             right_row=self._right_view.strides[self.right_taps[0]] if in_place else None,
-            start="zero" if self.bias is None else "vector" if self._bias_step() else "scalar",
-            exact_bias=self.bias is not None and self.assembly.request.inputs[self.bias].array is None,
-            result_element=self.assembly.request.result or output.element,
-            output_element=output.element,
-            epilogue=self.assembly.request.epilogue,
-            epilogue_inputs=fused.inputs,
-            epilogue_elements=tuple(view.element for view in fused.views),
+            start=self.bias.start,
+            exact_bias=self.bias.exact,
         )
-        right = self.assembly.read(self.right) if in_place else self._packed(contraction)
-        bias = right if self.bias is None else self._bias()
-        streams = [self.left, right, bias, place, *(self.assembly.read(k) for k in fused.inputs)]
-        self.assembly.contract(contraction, streams)
+        right = assembly.read(self.right) if in_place else self._packed(contraction)
+        function = emit(contraction, assembly.prices, assembly.options)
+        assembly.call(function, [self.left, right, self.bias.place or right, place, *fused_places(assembly)])
 
     @property
     def _right_view(self) -> View:
@@ -93,19 +131,23 @@ class Product:
         )
 
     def _axes(
-        self, output: View, fused: _Fused, taps: Reduction, in_place: bool
+        self, output: View, taps: Reduction, in_place: bool
     ) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
         """Batch axes, where the right operand moves, and row axes."""
         right = self._right_view
         packed = packed_bytes(self._operand(taps.run), F32)
-        batch, rows = [], []
+        batch: list[Axis] = []
+        rows: list[Axis] = []
         for d, size in reversed(list(enumerate(output.shape[:-1]))):
-            moves = d < len(self.right_batches) and right.strides[self.right_batches[d]] and size > 1
-            if moves and not in_place:
+            moving = d < len(self.right_batches) and right.strides[self.right_batches[d]] and size > 1
+            if moving and not in_place:
                 packed //= size
-            step = (right.strides[self.right_batches[d]] if in_place else packed) if moves else 0
-            axis = Axis(size, (self.left_moves[d], step, 0, output.strides[d], *fused.moves(d)))
-            (batch if moves else rows).append(axis)
+            step = (right.strides[self.right_batches[d]] if in_place else packed) if moving else 0
+            axis = Axis(
+                size,
+                (self.left_moves[d], step, 0, output.strides[d], *moves(self.assembly.request, output, d)),
+            )
+            (batch if moving else rows).append(axis)
         return collapsed(batch[::-1]), collapsed(rows[::-1])
 
     def _operand(self, run: int) -> RightOperand:
@@ -140,40 +182,3 @@ class Product:
         columns = view.shape[self.right_columns]
         taps = math.prod(view.shape[d] for d in self.right_taps)
         return moved.reshape(-1, taps, columns).astype(np.float32)
-
-    def _bias_step(self) -> int:
-        return 4 if self.bias is not None and self.assembly.view(self.bias).size > 1 else 0
-
-    def _bias(self) -> Place:
-        """The bias; a constant one is padded to whole vectors."""
-        array = self.assembly.request.inputs[self.bias].array
-        if array is None or array.size == 1:
-            return self.assembly.read(self.bias)
-        padded = np.zeros(math.ceil(array.size / LANES) * LANES, np.float32)
-        padded[: array.size] = array.reshape(-1)
-        return self.assembly.pack(self.bias, padded)
-
-
-@dataclass(frozen=True)
-class _Fused:
-    """The inputs of the epilogue, seen along the output's axes; tables stand still."""
-
-    inputs: tuple[int, ...]
-    views: tuple[View, ...]
-    output: View
-
-    @classmethod
-    def of(cls, assembly: Assembly, output: View) -> _Fused:
-        nodes = assembly.request.epilogue.nodes if assembly.request.epilogue else ()
-        read = {arguments[0] for op, arguments, _ in nodes if op == "input"}
-        read |= {dict(attributes)["input"] for op, _, attributes in nodes if op == "table"}
-        inputs = tuple(sorted(read))
-        return cls(inputs, tuple(assembly.view(k) for k in inputs), output)
-
-    def moves(self, axis: int) -> list[int]:
-        """Bytes that each input moves along an axis of the output."""
-        whole = len(self.output.shape)
-        return [
-            view.strides[axis] if len(view.shape) == whole and view.shape[axis] > 1 else 0
-            for view in self.views
-        ]

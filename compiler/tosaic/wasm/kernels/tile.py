@@ -19,9 +19,6 @@ from functools import partial
 
 from tosaic.wasm.function import Function
 
-LANES = 4
-"""Output columns of a vector."""
-
 ZERO = bytes(16)
 
 
