@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand, View
@@ -68,7 +69,7 @@ class Geometry:
     dilation: tuple[int, ...]
 
     def output(self, inputs: Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
-        """Output sizes; the input must be as large as TOSA demands, `fit` makes it so."""
+        """Output sizes."""
         return tuple(
             (size + sum(pad) - (taps - 1) * dilation - 1) // stride + 1
             for size, taps, pad, stride, dilation in zip(inputs, window, self.pad, self.stride, self.dilation)
@@ -101,3 +102,33 @@ def _slices(tap: Sequence[int], outputs: Sequence[int], geometry: Geometry) -> l
         slice(start, start + (size - 1) * stride + 1, stride)
         for start, size, stride in zip(starts, outputs, geometry.stride)
     ]
+
+
+def ordered_depthwise(
+    image: np.ndarray, weights: np.ndarray, bias: np.ndarray, geometry: Geometry
+) -> np.ndarray:
+    """Depthwise NHWC convolution with HWCM weights in f32, adding over the window in order, from the bias on."""
+    height, width, channels, multiplier = weights.shape
+    outputs = geometry.output(image.shape[1:-1], (height, width))
+    padded = np.pad(image, ((0, 0), *geometry.pad, (0, 0)))
+    shape = (image.shape[0], *outputs, channels * multiplier)
+    found = np.broadcast_to(bias, shape).astype(np.float32)
+    for tap in np.ndindex(height, width):
+        seen = padded[:, *_slices(tap, outputs, geometry)]
+        found = found + (seen[..., None] * weights[tap]).reshape(shape)
+    return found
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, axes: int) -> tuple[Geometry, tuple[int, ...], tuple[int, ...]]:
+    """A geometry with image sizes and a window that fit together."""
+    window = tuple(draw(st.integers(1, 4)) for _ in range(axes))
+    stride = tuple(draw(st.integers(1, 3)) for _ in range(axes))
+    dilation = tuple(draw(st.integers(1, 2)) for _ in range(axes))
+    pad = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(axes))
+    outputs = tuple(draw(st.integers(1, 9)) for _ in range(axes))
+    image = tuple(
+        max(1, (o - 1) * s + (k - 1) * d + 1 - sum(p))
+        for o, s, k, d, p in zip(outputs, stride, window, dilation, pad)
+    )
+    return Geometry(pad, stride, dilation), image, window

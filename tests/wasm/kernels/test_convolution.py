@@ -8,22 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tosaic.wasm.kernel import View
-from wasm.kernels.products import Case, Geometry, case, ordered_convolution, values
-
-
-@st.composite
-def convolutions(draw: st.DrawFn, axes: int) -> tuple[Geometry, tuple[int, ...], tuple[int, ...]]:
-    """A geometry with image sizes and a window that fit together."""
-    window = tuple(draw(st.integers(1, 4)) for _ in range(axes))
-    stride = tuple(draw(st.integers(1, 3)) for _ in range(axes))
-    dilation = tuple(draw(st.integers(1, 2)) for _ in range(axes))
-    pad = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(axes))
-    outputs = tuple(draw(st.integers(1, 9)) for _ in range(axes))
-    image = tuple(
-        max(1, (o - 1) * s + (k - 1) * d + 1 - sum(p))
-        for o, s, k, d, p in zip(outputs, stride, window, dilation, pad)
-    )
-    return Geometry(pad, stride, dilation), image, window
+from wasm.kernels.products import Case, Geometry, case, convolutions, ordered_convolution, values
 
 
 def convolution(

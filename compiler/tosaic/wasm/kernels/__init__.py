@@ -13,6 +13,7 @@ Builder = Callable[[KernelRequest, PriceList, KernelOptions], Kernel]
 
 _MODULES = {
     "convolution": ("conv2d", "conv3d"),
+    "depthwise": ("depthwise_conv2d",),
     "elementwise": ("elementwise",),
     "matmul": ("matmul",),
 }

@@ -28,6 +28,7 @@ from tosaic.wasm.kernels.streams import (
     Axis,
     Group,
     collapsed,
+    load_words,
     nearly_equal,
     nest,
 )
@@ -320,7 +321,7 @@ class _Block:
             self.f.get(RIGHT)
             self.f.memory(self.c.arithmetic.load_right, offset)
         else:
-            _load_words(self.f, RIGHT, offset, self._lanes(vector))
+            load_words(self.f, RIGHT, offset, self._lanes(vector))
 
     def _start(self, vector: int) -> None:
         if self.c.start == "zero":
@@ -330,16 +331,4 @@ class _Block:
             self.f.memory("v128.load32_splat")
         else:
             lanes = self._lanes(vector) if self.c.exact_bias else LANES
-            _load_words(self.f, BIAS, self._columns(BIAS, vector), lanes)
-
-
-def _load_words(f: Function, address: int, offset: int, count: int) -> None:
-    """Push the 1 to 4 words at the address in the first lanes of a vector, reading nothing behind them."""
-    if count == 3:
-        f.get(address)
-    f.get(address)
-    f.memory(
-        {4: "v128.load", 3: "v128.load64_zero", 2: "v128.load64_zero", 1: "v128.load32_zero"}[count], offset
-    )
-    if count == 3:
-        f.memory("v128.load32_lane", offset + 8, 2)
+            load_words(self.f, BIAS, self._columns(BIAS, vector), lanes)

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernels.contraction import Tiling, panels
+from tosaic.wasm.kernels.contraction import panels
 from tosaic.wasm.kernels.staging import Conversion
 from tosaic.wasm.kernels.streams import LANES
 from tosaic.wasm.kernels.tile import Arithmetic
@@ -40,8 +40,8 @@ def packed_bytes(operand: RightOperand, arithmetic: Arithmetic) -> int:
     return batches * taps * math.ceil(operand.columns[0] / LANES) * arithmetic.right_bytes
 
 
-def pack(right: np.ndarray, run: int, width: int, tiling: Tiling) -> np.ndarray:
-    """A constant [batches, taps, columns] in the order of the tiles, `width` taps of a run side by side."""
+def pack(right: np.ndarray, run: int, width: int, vectors: int) -> np.ndarray:
+    """A constant [batches, taps, columns] in panels of at most `vectors`, `width` taps of a run side by side."""
     batches, taps, columns = right.shape
     pairs = math.ceil(run / width)
     padded = np.zeros((batches, taps // run, pairs * width, math.ceil(columns / LANES) * LANES), right.dtype)
@@ -49,7 +49,7 @@ def pack(right: np.ndarray, run: int, width: int, tiling: Tiling) -> np.ndarray:
     padded = padded.reshape(batches, taps // run * pairs, width, -1).transpose(0, 1, 3, 2)
     parts = []
     for batch in padded:
-        for group in panels(columns, tiling.vectors):
+        for group in panels(columns, vectors):
             for panel in range(group.count):
                 first = (group.first + panel * group.width) * LANES
                 parts.append(batch[:, first : first + group.width * LANES].reshape(-1))
@@ -61,7 +61,7 @@ def emit_pack(
     source: int,
     target: int,
     operand: RightOperand,
-    tiling: Tiling,
+    vectors: int,
     conversion: Conversion,
     width: int,
 ) -> None:
@@ -69,19 +69,19 @@ def emit_pack(
     what they hold: nothing that is stored depends on them."""
 
     def columns() -> None:
-        for group in panels(operand.columns[0], tiling.vectors):
+        for group in panels(operand.columns[0], vectors):
             start = group.first * LANES * operand.columns[1]
             f.add_to(source, start)
             with f.stepped(source, group.width * LANES * operand.columns[1], group.count):
                 _loops(f, source, operand.taps, partial(panel, group.width, group.lanes))
             f.add_to(source, -start - group.count * group.width * LANES * operand.columns[1])
 
-    def panel(vectors: int, lanes: int) -> None:
-        for vector in range(vectors):
+    def panel(count: int, lanes: int) -> None:
+        for vector in range(count):
             _pack_vector(
-                f, source, target, operand, vector, lanes if vector == vectors - 1 else LANES, conversion
+                f, source, target, operand, vector, lanes if vector == count - 1 else LANES, conversion
             )
-        f.add_to(target, vectors * 16)
+        f.add_to(target, count * 16)
 
     if width != 1:
         raise ValueError("pairs of taps are packed when the kernel is built")

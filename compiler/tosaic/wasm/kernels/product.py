@@ -163,12 +163,16 @@ class Product:
         operand = self._operand(contraction.reduction.run)
         array = assembly.request.inputs[self.right].array
         if array is not None:
-            return assembly.pack(self.right, pack(self._matrix(array), operand.run, F32.width, tiling))
+            return assembly.pack(
+                self.right, pack(self._matrix(array), operand.run, F32.width, tiling.vectors)
+            )
         assembly.read(self.right)
         place = assembly.scratch(packed_bytes(operand, F32))
         conversion = conversion_of(assembly, self.right)
         assembly.prepare(
-            self.right, place, lambda f, a, b: emit_pack(f, a, b, operand, tiling, conversion, F32.width)
+            self.right,
+            place,
+            lambda f, a, b: emit_pack(f, a, b, operand, tiling.vectors, conversion, F32.width),
         )
         return place
 

@@ -66,3 +66,15 @@ def nest(f: Function, axes: Sequence[Axis], body: Callable[[], None]) -> None:
                 f.add_to(stream, step)
     for stream, step in enumerate(axis.steps):
         f.add_to(stream, -step * axis.size)
+
+
+def load_words(f: Function, address: int, offset: int, count: int) -> None:
+    """Push the 1 to 4 words at the address in the first lanes of a vector, reading nothing behind them."""
+    if count == 3:
+        f.get(address)
+    f.get(address)
+    f.memory(
+        {4: "v128.load", 3: "v128.load64_zero", 2: "v128.load64_zero", 1: "v128.load32_zero"}[count], offset
+    )
+    if count == 3:
+        f.memory("v128.load32_lane", offset + 8, 2)

@@ -1,0 +1,477 @@
+"""depthwise_conv2d: NHWC activations, HWCM weights; each channel on its own, 4 output channels in a vector.
+
+The weights of a vector stay in locals while all pixels pass. Pixels are computed in tiles whose input pixels are
+loaded once each; taps that fall on the zero border are left out. Tiles along an axis that see the border in the
+same way share their code, in a loop. Taps are added in ascending order (row, column), starting at the bias.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
+from tosaic.wasm.function import Function
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.kernels.assembly import Assembly, Place
+from tosaic.wasm.kernels.epilogue import Epilogue, moves
+from tosaic.wasm.kernels.packing import RightOperand, emit_pack, pack, packed_bytes
+from tosaic.wasm.kernels.product import bias_of, conversion_of, fused_places, left_view
+from tosaic.wasm.kernels.staging import Border
+from tosaic.wasm.kernels.streams import (
+    BIAS,
+    LANES,
+    LEFT,
+    OUTPUT,
+    RIGHT,
+    Axis,
+    collapsed,
+    load_words,
+    nearly_equal,
+    nest,
+)
+from tosaic.wasm.kernels.tile import F32
+
+INPUT, WEIGHTS, BIAS_INPUT = range(3)
+
+_HEIGHTS, _WIDTHS = range(1, 9), range(1, 17)  # tiles that are tried
+_PASSING_LOCALS = 12  # loop ends and values of the epilogue
+_PRODUCT_BYTES = 12  # of code, for one product
+
+VERTICAL, HORIZONTAL = range(2)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One axis of the convolution."""
+
+    inputs: int
+    outputs: int
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+
+    @property
+    def extent(self) -> int:
+        """Input indices from the first to the last that a window holds, the border's included."""
+        return (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+
+    def reached(self, output: int) -> tuple[tuple[int, int], ...]:
+        """(tap, input index) of the taps of an output that fall inside of the input."""
+        first = output * self.stride - self.before
+        pairs = ((tap, first + tap * self.dilation) for tap in range(self.taps))
+        return tuple((tap, index) for tap, index in pairs if 0 <= index < self.inputs)
+
+    def inputs_reached(self) -> list[int]:
+        """The input indices that some output's window holds."""
+        return sorted({index for output in range(self.outputs) for _, index in self.reached(output)})
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Consecutive tiles along one axis with the same code.
+
+    `output` and `input` are the first tile's first output and first input index, `move` and `input_move` how far the
+    next tile is; `taps` holds for each output of a tile its (tap, input index relative to the tile's first).
+    """
+
+    tiles: int
+    output: int
+    input: int
+    move: int
+    input_move: int
+    taps: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def strips(window: Window, size: int) -> list[Strip]:
+    """The axis in tiles of at most `size` outputs, those with the same taps joined."""
+    found: list[Strip] = []
+    for group in nearly_equal(window.outputs, size):
+        for i in range(group.count):
+            output = group.first + i * group.width
+            reached = [window.reached(output + j) for j in range(group.width)]
+            first = min((index for taps in reached for _, index in taps), default=0)
+            taps = tuple(tuple((tap, index - first) for tap, index in one) for one in reached)
+            last = found[-1] if found else None
+            if last and last.taps == taps and first == last.input + last.tiles * last.input_move:
+                found[-1] = Strip(last.tiles + 1, *_fields(last))
+            else:
+                found.append(Strip(1, output, first, group.width, group.width * window.stride, taps))
+    return found
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A depthwise convolution, hashable: equal ones share their code.
+
+    `batch` and `pixels` (the two axes of the image) tell how the streams move per output index, `pixel_steps` how
+    many bytes the input moves per input index; `columns` output channels, `multiplier` of them an input channel.
+    """
+
+    windows: tuple[Window, Window]
+    batch: Axis
+    pixels: tuple[Axis, Axis]
+    pixel_steps: tuple[int, int]
+    columns: int
+    multiplier: int
+    column_steps: tuple[int, ...]
+    epilogue: Epilogue
+    bias_start: str
+    exact_bias: bool
+
+    @property
+    def taps(self) -> int:
+        return self.windows[0].taps * self.windows[1].taps
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The choice: outputs of a tile along both axes, and whether the weights stay in locals."""
+
+    height: int
+    width: int
+    hoisted: bool
+
+
+def _fields(strip: Strip) -> tuple:
+    return strip.output, strip.input, strip.move, strip.input_move, strip.taps
+
+
+def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
+    """depthwise_conv2d; attributes `pad` (top, bottom, left, right), `stride`, `dilation`."""
+    for padded in (False, True):
+        assembly = Assembly(request, prices, options)
+        place, depthwise = _described(assembly, padded)
+        if choose(depthwise, prices, options) is not None:
+            break
+    else:
+        raise TosaicError(
+            f"a depthwise window of {depthwise.taps} taps does not fit into a WebAssembly function"
+        )
+    function = emit(depthwise, prices, options)
+    weights, bias = _weights(assembly), bias_of(assembly, BIAS_INPUT)
+    streams = [place, weights, bias.place or weights, assembly.output_place, *fused_places(assembly)]
+    assembly.call(function, streams)
+    return assembly.kernel()
+
+
+def _described(assembly: Assembly, padded: bool) -> tuple[Place, Depthwise]:
+    """The convolution and the place of its input: as it lies, or (`padded`) a copy with zero borders, for windows so
+    large that code for each way of seeing the border would not fit."""
+    request, output, source = assembly.request, assembly.output, assembly.view(INPUT)
+    taps = request.inputs[WEIGHTS].view.shape[:2]
+    windows = [_window(request, axis) for axis in (VERTICAL, HORIZONTAL)]
+    borders = [Border(size, stride) for size, stride in zip(source.shape, source.strides)]
+    if padded:
+        borders[1:3] = [_border(window, border) for window, border in zip(windows, borders[1:3])]
+        windows = [replace(window, inputs=window.extent, before=0) for window in windows]
+    touched = [
+        range(source.shape[0]),
+        *(window.inputs_reached() for window in windows),
+        range(source.shape[3]),
+    ]
+    place, view = left_view(assembly, INPUT, borders, touched)
+    axes = [
+        Axis(output.shape[d], (view.strides[d] * step, 0, 0, output.strides[d], *moves(request, output, d)))
+        for d, step in zip(range(3), (1, *request.attributes["stride"]))
+    ]
+    bias, epilogue = bias_of(assembly, BIAS_INPUT), Epilogue.of(request, output)
+    return place, Depthwise(
+        (windows[VERTICAL], windows[HORIZONTAL]),
+        batch=axes[0],
+        pixels=(axes[1], axes[2]),
+        pixel_steps=view.strides[1:3],
+        columns=output.shape[3],
+        multiplier=request.inputs[WEIGHTS].view.shape[3],
+        column_steps=(view.strides[3], 4 * math.prod(taps), bias.step, *epilogue.steps),
+        epilogue=epilogue,
+        bias_start=bias.start,
+        exact_bias=bias.exact,
+    )
+
+
+def _window(request: KernelRequest, axis: int) -> Window:
+    attributes = request.attributes
+    return Window(
+        request.inputs[INPUT].view.shape[1 + axis],
+        request.outputs[0].shape[1 + axis],
+        request.inputs[WEIGHTS].view.shape[axis],
+        attributes["stride"][axis],
+        attributes["dilation"][axis],
+        attributes["pad"][2 * axis],
+    )
+
+
+def _border(window: Window, axis: Border) -> Border:
+    size = min(window.inputs, window.extent - window.before)
+    return Border(size, axis.stride, window.before, window.extent - window.before - size)
+
+
+def _weights(assembly: Assembly) -> Place:
+    """The weights vector by vector, and in each of these tap by tap."""
+    array, view = assembly.request.inputs[WEIGHTS].array, assembly.view(WEIGHTS)
+    height, width, channels, multiplier = view.shape
+    if array is not None:
+        matrix = array.reshape(1, height * width, channels * multiplier).astype(np.float32)
+        return assembly.pack(WEIGHTS, pack(matrix, 1, F32.width, 1))
+    if multiplier > 1 and channels > 1 and view.strides[2] != multiplier * view.strides[3]:
+        raise TosaicError("the weights of tosa.depthwise_conv2d are not contiguous in their last two axes")
+    taps = ((height, view.strides[0]), (width, view.strides[1]))
+    columns = (channels * multiplier, view.strides[3] if multiplier > 1 else view.strides[2])
+    operand = RightOperand((), taps, columns, run=1)
+    assembly.read(WEIGHTS)
+    place = assembly.scratch(packed_bytes(operand, F32))
+    conversion = conversion_of(assembly, WEIGHTS)
+    assembly.prepare(WEIGHTS, place, lambda f, a, b: emit_pack(f, a, b, operand, 1, conversion, F32.width))
+    return place
+
+
+@lru_cache(maxsize=512)
+def choose(d: Depthwise, prices: PriceList, options: KernelOptions) -> Tile | None:
+    """The tile with the least price for all calls and one install; None if the code of none fits."""
+    rows = {
+        size: strips(d.windows[VERTICAL], size) for size in _HEIGHTS if size <= d.windows[VERTICAL].outputs
+    }
+    columns = {
+        size: strips(d.windows[HORIZONTAL], size) for size in _WIDTHS if size <= d.windows[HORIZONTAL].outputs
+    }
+    priced = []
+    for (height, vertical), (width, horizontal), hoisted in itertools.product(
+        rows.items(), columns.items(), (True, False)
+    ):
+        price = _price(d, vertical, horizontal, hoisted, prices, options)
+        if price is not None:
+            priced.append((price, height, width, hoisted))
+    return Tile(*min(priced)[1:]) if priced else None
+
+
+def _price(
+    d: Depthwise,
+    vertical: Sequence[Strip],
+    horizontal: Sequence[Strip],
+    hoisted: bool,
+    prices: PriceList,
+    options: KernelOptions,
+) -> float | None:
+    """Estimated price of all calls and a share of one install, per call; None if the tile breaks a limit."""
+    price = prices.operators
+    get = price["local.get"]
+    product = 2 * get + price["f32x4.mul"] + price["f32x4.add"] + (0 if hoisted else get)
+    vectors = math.ceil(d.columns / LANES) * d.batch.size
+    call, products = vectors * d.taps * 3 * get, 0
+    for v, h in itertools.product(vertical, horizontal):
+        rows, columns = _reached(v), _reached(h)
+        inside = sum(map(len, v.taps)) * sum(map(len, h.taps))
+        outputs = len(v.taps) * len(h.taps)
+        live = min(len(rows), d.windows[VERTICAL].taps) * len(columns) if outputs > 1 else 0
+        if live + hoisted * d.taps + _PASSING_LOCALS > options.locals:
+            return None
+        tile = inside * product + 2 * get * len(rows) * len(columns) + 4 * get * outputs + 16 * get
+        call += vectors * v.tiles * h.tiles * tile
+        products += inside + 2 * outputs
+    period = len(_vector_channels(d)[0])
+    if products * period * _PRODUCT_BYTES > options.function_bytes:
+        return None
+    return call + prices.compile_per_operator * 4 * products * period / options.calls_per_install
+
+
+def _reached(strip: Strip) -> set[int]:
+    return {index for taps in strip.taps for _, index in taps}
+
+
+def _vector_channels(d: Depthwise) -> tuple[list[tuple[int, ...]], int]:
+    """The pattern of input channels along the output's vectors: the channel of each lane for every vector of one
+    period, and the number of input channels in a period."""
+    if d.multiplier % LANES == 0:
+        return [(0,) * LANES], 1
+    channels = LANES // math.gcd(LANES, d.multiplier)
+    lanes = [column // d.multiplier for column in range(channels * d.multiplier)]
+    return [tuple(lanes[i : i + LANES]) for i in range(0, len(lanes), LANES)], channels
+
+
+@lru_cache(maxsize=512)
+def emit(d: Depthwise, prices: PriceList, options: KernelOptions) -> Function:
+    """A function that takes the addresses of all streams (i32) and computes the convolution."""
+    f = Function("depthwise", prices, ("i32",) * len(d.column_steps))
+    tile = choose(d, prices, options)
+    if tile is None:
+        raise ValueError("no tile fits")
+    _Emission(f, d, tile).emit()
+    return f
+
+
+@dataclass
+class _Emission:
+    f: Function
+    d: Depthwise
+    tile: Tile
+
+    def emit(self) -> None:
+        """Batches, then vectors of channels, then tiles of pixels."""
+        nest(self.f, collapsed([self.d.batch]), self._channels)
+
+    def _channels(self) -> None:
+        patterns, channels = _vector_channels(self.d)
+        if self.d.multiplier % LANES == 0:
+            inner = self._channel_axis(self.d.multiplier // LANES, LANES, 0)
+            outer = self._channel_axis(self.d.columns // self.d.multiplier, self.d.multiplier, 1)
+            nest(self.f, collapsed([outer, inner]), lambda: self._vectors(patterns, LANES))
+            return
+        period = len(patterns) * LANES
+        whole, rest = divmod(self.d.columns, period)
+        axis = self._channel_axis(whole, period, channels)
+        if whole:
+            nest(self.f, collapsed([axis]), lambda: self._vectors(patterns, LANES))
+        if rest:
+            self._move(axis, whole)
+            self._vectors(patterns[: math.ceil(rest / LANES)], (rest - 1) % LANES + 1)
+            self._move(axis, -whole)
+
+    def _channel_axis(self, size: int, columns: int, channels: int) -> Axis:
+        left, *others = self.d.column_steps
+        return Axis(size, (left * channels, *(step * columns for step in others)))
+
+    def _move(self, axis: Axis, count: int) -> None:
+        for stream, step in enumerate(axis.steps):
+            self.f.add_to(stream, step * count)
+
+    def _vectors(self, patterns: Sequence[tuple[int, ...]], last_lanes: int) -> None:
+        """The vectors of one period; the last one holds `last_lanes` columns."""
+        vertical, horizontal = (
+            strips(window, size) for window, size in zip(self.d.windows, (self.tile.height, self.tile.width))
+        )
+        for index, channels in enumerate(patterns):
+            lanes = last_lanes if index == len(patterns) - 1 else LANES
+            vector = _Vector(self.f, self.d, self.tile, index * LANES, channels, lanes)
+            vector.load()
+            for v, h in itertools.product(vertical, horizontal):
+                vector.strips(v, h)
+            vector.drop()
+
+
+@dataclass
+class _Vector:
+    """One vector of output channels, `column` columns behind the streams' addresses."""
+
+    f: Function
+    d: Depthwise
+    tile: Tile
+    column: int
+    channels: tuple[int, ...]
+    lanes: int
+
+    def load(self) -> None:
+        """Bias and weights into locals."""
+        f = self.f
+        self._bias = f.local("v128")
+        if self.d.bias_start == "scalar":
+            f.get(BIAS)
+            f.memory("v128.load32_splat")
+        else:
+            load_words(f, BIAS, 4 * self.column, self.lanes if self.d.exact_bias else LANES)
+        f.set(self._bias)
+        self._weights = [f.local("v128") for _ in range(self.d.taps if self.tile.hoisted else 0)]
+        for tap, local in enumerate(self._weights):
+            self._load_weight(tap)
+            f.set(local)
+
+    def drop(self) -> None:
+        self.f.release(self._bias, *self._weights)
+
+    def strips(self, v: Strip, h: Strip) -> None:
+        """The tiles where two strips cross."""
+        tall, wide = self.d.pixels
+        start = [
+            v.output * a + h.output * b if stream != LEFT else 0
+            for stream, (a, b) in enumerate(zip(tall.steps, wide.steps))
+        ]
+        start[LEFT] = v.input * self.d.pixel_steps[VERTICAL] + h.input * self.d.pixel_steps[HORIZONTAL]
+        for stream, offset in enumerate(start):
+            self.f.add_to(stream, offset)
+        axes = [
+            Axis(v.tiles, tuple(step * v.move for step in tall.steps)),
+            Axis(h.tiles, tuple(step * h.move for step in wide.steps)),
+        ]
+        nest(self.f, collapsed(axes), lambda: self._tile(v, h))
+        for stream, offset in enumerate(start):
+            self.f.add_to(stream, -offset)
+
+    def _tile(self, v: Strip, h: Strip) -> None:
+        pixels = _Pixels(self, v, h)
+        for (row, row_taps), (column, column_taps) in itertools.product(enumerate(v.taps), enumerate(h.taps)):
+            taps = list(itertools.product(row_taps, column_taps))
+            self._output(row, column, taps, pixels)
+
+    def _output(self, row: int, column: int, taps: Sequence, pixels: _Pixels) -> None:
+        def chain() -> None:
+            self.f.get(self._bias)
+            for (i, y), (j, x) in taps:
+                pixels.push(y, x)
+                self._push_weight(i * self.d.windows[HORIZONTAL].taps + j)
+                self.f.op("f32x4.mul")
+                self.f.op("f32x4.add")
+
+        tall, wide = self.d.pixels
+        offsets = [
+            row * tall.steps[stream] + column * wide.steps[stream] + self.column * self.d.column_steps[stream]
+            for stream in range(OUTPUT, len(self.d.column_steps))
+        ]
+        self.d.epilogue.store(self.f, offsets, self.lanes, chain)
+
+    def _push_weight(self, tap: int) -> None:
+        if self.tile.hoisted:
+            self.f.get(self._weights[tap])
+        else:
+            self._load_weight(tap)
+
+    def _load_weight(self, tap: int) -> None:
+        self.f.get(RIGHT)
+        self.f.memory("v128.load", self.column * self.d.column_steps[RIGHT] + 16 * tap)
+
+    def load_pixel(self, y: int, x: int) -> None:
+        """Push the input channels of this vector at a pixel of the tile."""
+        step = self.d.column_steps[LEFT]
+        base = y * self.d.pixel_steps[VERTICAL] + x * self.d.pixel_steps[HORIZONTAL]
+        if self.d.multiplier == 1 and step == 4:
+            load_words(self.f, LEFT, base + 4 * self.channels[0], self.lanes)
+            return
+        others = [lane for lane in range(1, self.lanes) if self.channels[lane] != self.channels[0]]
+        for _ in range(1 + len(others)):
+            self.f.get(LEFT)
+        self.f.memory("v128.load32_splat", base + self.channels[0] * step)
+        for lane in others:
+            self.f.memory("v128.load32_lane", base + self.channels[lane] * step, lane)
+
+
+class _Pixels:
+    """The input pixels of a tile: each is loaded once and held until its last use."""
+
+    def __init__(self, vector: _Vector, v: Strip, h: Strip) -> None:
+        self._vector = vector
+        self._left = Counter(
+            (y, x)
+            for rows, columns in itertools.product(v.taps, h.taps)
+            for (_, y), (_, x) in itertools.product(rows, columns)
+        )
+        self._locals: dict[tuple[int, int], int] = {}
+
+    def push(self, y: int, x: int) -> None:
+        f, key = self._vector.f, (y, x)
+        self._left[key] -= 1
+        if key in self._locals:
+            f.get(self._locals[key])
+            if self._left[key] == 0:
+                f.release(self._locals.pop(key))
+            return
+        self._vector.load_pixel(y, x)
+        if self._left[key]:
+            self._locals[key] = f.local("v128")
+            f.tee(self._locals[key])
