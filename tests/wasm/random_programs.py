@@ -35,7 +35,7 @@ class RandomProgram:
             program._concat,
         ]
         for _ in range(ops):
-            rng.choice([*steps, program._pad, program._reduce, program._constant])()
+            rng.choice([*steps, program._pad, program._constant])()
         program.outputs = rng.sample(program.values, min(len(program.values), rng.randint(1, 4)))
         return program
 
@@ -97,11 +97,6 @@ class RandomProgram:
             self._emit("abs", [a], np.abs(a[1]))
         else:
             self._emit("clamp", [a], np.clip(a[1], -50, 60), "min_val = -50 : i32, max_val = 60 : i32")
-
-    def _reduce(self) -> None:
-        a = self.rng.choice(self.values)
-        axis = self.rng.randrange(a[1].ndim)
-        self._emit("reduce_max", [a], a[1].max(axis, keepdims=True), f"axis = {axis} : i32")
 
     def _concat(self) -> None:
         a = self.rng.choice(self.values)
