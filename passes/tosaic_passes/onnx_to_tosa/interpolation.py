@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 
+_NOISE = 1e-9
+
+
 @dataclass(frozen=True)
 class Axis:
     """One resized axis. `scale` is the ratio that coordinates are computed with, `roi` the crop of that axis."""
@@ -35,7 +38,16 @@ class Kernel:
 
 
 def source_coordinates(axis: Axis, kind: str) -> np.ndarray:
-    """Where each output element lies on the input axis (element centres at integers)."""
+    """Where each output element lies on the input axis (element centres at integers).
+
+    Noise of the arithmetic is taken off integers and halves, at which the rounding modes part.
+    """
+    x = _coordinates(axis, kind)
+    halves = np.round(2 * x) / 2
+    return np.where(np.abs(x - halves) < _NOISE, halves, x)
+
+
+def _coordinates(axis: Axis, kind: str) -> np.ndarray:
     y = np.arange(axis.out_size, dtype=np.float64)
     whole = axis.scale * axis.size
     match kind:
@@ -49,7 +61,7 @@ def source_coordinates(axis: Axis, kind: str) -> np.ndarray:
             centre = axis.size / 2 * (1 - axis.out_size / whole)
             return centre + (y + 0.5) / axis.scale - 0.5
         case "pytorch_half_pixel":
-            return (y + 0.5) / axis.scale - 0.5 if whole != 1 else np.full_like(y, -0.5)
+            return (y + 0.5) / axis.scale - 0.5 if whole > 1 else np.zeros_like(y)
         case "tf_half_pixel_for_nn":
             return (y + 0.5) / axis.scale
         case "tf_crop_and_resize":
