@@ -14,6 +14,7 @@ TOPICS = (
     "comparison",
     "constants",
     "convolution",
+    "einsum",
     "elementwise",
     "indexing",
     "linear",
@@ -21,10 +22,13 @@ TOPICS = (
     "normalization",
     "pooling",
     "quantization",
+    "recurrent",
     "reduction",
     "resize",
+    "scatter",
     "shape",
     "softmax",
+    "sorting",
 )
 """Modules of this package that hold lowerings, one a topic."""
 
