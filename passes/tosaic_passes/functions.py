@@ -28,7 +28,7 @@ def functions(module: ir.Module) -> Iterator[func.FuncOp]:
 def segments(module: ir.Module) -> list[func.FuncOp]:
     """The segments in the order that `@main` calls them; empty when the program is not cut."""
     named = {f.name.value: f for f in functions(module)}
-    calls = [op for op in named["main"].entry_block.operations if isinstance(op, func.CallOp)]
+    calls = [op for op in find_function(module, "main").entry_block.operations if isinstance(op, func.CallOp)]
     return [named[call.attributes["callee"].value] for call in calls]
 
 
