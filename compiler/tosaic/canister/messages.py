@@ -12,6 +12,7 @@ the caller learns the reason.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -327,7 +328,11 @@ def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: 
     segment; `program` gives the tensors of the border, its segments do not matter. If the last segment's index is odd
     a further message replies, which takes less than a message that replies after a segment.
     """
-    index = index if index < 3 else 1 + (index - 1) % 2
+    return _overhead(program, prices, index if index < 3 else 1 + (index - 1) % 2, last)
+
+
+@functools.lru_cache(maxsize=8)
+def _overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
     nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
     messages = Messages(replace(program, segments=(nothing,) * (index + (1 if last else 2))), prices)
     return messages.planned()[index].charge
