@@ -1,6 +1,6 @@
 """Well-known networks with random weights of fixed seeds, built here so that nothing has to be downloaded.
 
-    python benchmarks/networks.py mobilenet_v2 OUT.onnx
+python benchmarks/networks.py mobilenet_v2 OUT.onnx
 """
 
 from __future__ import annotations
@@ -84,7 +84,15 @@ def mobilenet_v2() -> onnx.ModelProto:
     """MobileNetV2 1.0 at 224 x 224: 300.8 M multiply-adds."""
     net = Network("mobilenet_v2", (1, 3, 224, 224))
     x = net.relu6(net.conv(net.input, 32, kernel=3, stride=2))
-    blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    blocks = [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]
     for expansion, channels, count, first_stride in blocks:
         for index in range(count):
             x = _inverted_residual(net, x, channels, expansion, first_stride if index == 0 else 1, kernel=3)
