@@ -40,7 +40,7 @@ class OutlineWeightsPass:
             for constant in _constants(program.module):
                 attribute = _outline(constant.attributes["values"], program.weights, outlined)
                 constant.attributes["values"] = attribute
-        program.weights.retain({resource_name(attribute) for attribute in outlined.values()})
+        program.weights.retain({resource_name(attribute) or "" for attribute in outlined.values()})
 
 
 def _constants(module: ir.Module) -> list[ir.Operation]:
@@ -56,7 +56,7 @@ def _outline(
     if stays_inline(array):
         return weights.attribute(array, type=tensor.element_type)
     content = np.ascontiguousarray(array)
-    name = CONTENT_PREFIX + hashlib.sha256(content.reshape(-1).view(np.uint8)).hexdigest()
+    name = CONTENT_PREFIX + hashlib.sha256(content.reshape(-1).view(np.uint8).data).hexdigest()
     key = (name, attribute.type)
     if key not in outlined:
         named_so = (resource_name(attribute) or "").startswith(name)

@@ -102,7 +102,7 @@ class WeightTable(Mapping[str, np.ndarray]):
         tensor = ir.RankedTensorType.get(array.shape, element)
         if stays_inline(array):
             return _inline(array, tensor)
-        key = (str(tensor), hashlib.sha256(array.reshape(-1).view(np.uint8)).digest())
+        key = (str(tensor), hashlib.sha256(array.reshape(-1).view(np.uint8).data).digest())
         if key not in self._by_content:
             self._by_content[key] = self.resource(hint, array, tensor)
         return self._by_content[key]

@@ -140,7 +140,7 @@ def _weight_file(array: np.ndarray) -> str:
 def _bytes_of(array: np.ndarray) -> memoryview:
     """The little-endian bytes of an array, not copied where it has them already."""
     little = array if array.dtype.byteorder != ">" else array.astype(array.dtype.newbyteorder("<"))
-    return memoryview(np.ascontiguousarray(little).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
 
 
 def _message_entry(message: PlannedMessage, prices: PriceList) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from html import escape
 from typing import Any
 
@@ -91,7 +91,7 @@ def _result_types(operation: ir.Operation) -> str:
     return ", ".join(str(result.type).removeprefix("tensor") for result in operation.results)
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], numbers: set[int] = frozenset()) -> str:
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], numbers: Set[int] = frozenset()) -> str:
     def cell(tag: str, index: int, text: str) -> str:
         kind = ' class="number"' if index in numbers else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"

@@ -94,7 +94,7 @@ def write_outputs(outputs: Mapping[str, np.ndarray], folder: Path | None) -> dic
     """Output name -> file. Nothing is written without a folder."""
     if folder is None:
         return {}
-    files = {}
+    files: dict[str, str] = {}
     for index, (name, array) in enumerate(outputs.items()):
         plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "output"
         file = folder / f"{plain}.npy"

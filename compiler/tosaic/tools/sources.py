@@ -7,10 +7,14 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tosaic.artifact.modules import BYTECODE_MAGIC, new_context, parse_module
 from tosaic.errors import TosaicError
 from tosaic_passes.program import Program
+
+if TYPE_CHECKING:
+    import onnx
 
 STDIN = "-"
 _SPLIT = re.compile(r"^(?://|#) ?-----.*$", re.MULTILINE)
@@ -53,7 +57,7 @@ class Source:
         model = self.path if self.path is not None else self._onnx_model()
         return frontend.load(model, context=new_context())
 
-    def _onnx_model(self) -> object:
+    def _onnx_model(self) -> bytes | onnx.ModelProto:
         if isinstance(self.content, bytes):
             return self.content
         import onnx.parser
