@@ -14,8 +14,8 @@ from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
 
 def _along_channels(ctx: LoweringContext, parameter: Tensor, rank: int) -> Tensor:
-    """[C] -> [C, 1, ...], which broadcasts over [N, C, spatial...]; [C, spatial...] stays."""
-    return ctx.reshape(parameter, (*parameter.shape, *(1,) * (rank - 1 - parameter.rank)))
+    """[C] or [C, spatial...] -> [1, C, ...], which broadcasts over [N, C, spatial...]."""
+    return ctx.reshape(parameter, (1, *parameter.shape, *(1,) * (rank - 1 - parameter.rank)))
 
 
 def _mean(ctx: LoweringContext, x: Tensor, axes: Sequence[int]) -> Tensor:
