@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tosaic.canister import Canister, assemble, message_overhead
-from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.replica import Replica, Response
 from tosaic.replica.message import Reject
@@ -268,8 +267,3 @@ def test_refuses_values_that_do_not_fit(dtype: str, element: str, carrier: str, 
     data = np.array([0, value, 0], carrier).tobytes()
     installed = Replica(PRICES).install(canister.wasm)
     assert "cannot hold" in rejection(installed.update("infer", good[: -len(data)] + data))
-
-
-def test_refuses_a_model_whose_input_no_message_carries() -> None:
-    with pytest.raises(TosaicError, match=r"inputs of the model have 4,000,000 bytes"):
-        assemble(copying("float32", "f32", 1_000_000), PRICES)

@@ -41,28 +41,24 @@ def memory_place(tensor: BorderTensor) -> Place:
     return Place(tensor.address, tensor.memory_bytes)
 
 
-def read_argument(entry: Entry, tensor: BorderTensor, offset: int, misfit: Place) -> None:
-    """Copy the tensor that begins at this offset of the argument to its place and convert it.
-
-    `misfit` is the text that refuses a value that does not fit.
-    """
-    if not tensor.size:
-        return
+def copy_argument(entry: Entry, tensor: BorderTensor, offset: int) -> None:
+    """Copy the tensor that begins at this offset of the argument to its place."""
     place = border_place(tensor)
     entry.system("msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place])
+
+
+def convert_argument(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
+    """Convert a tensor that lies there as callers see it; `misfit` is the text that refuses a value."""
     if tensor.dtype in _SMALL:
         _refuse_out_of_range(entry, tensor, misfit)
     if (tensor.dtype, tensor.element) not in _SAME:
         _convert(entry, tensor, tensor.dtype, tensor.element, misfit)
 
 
-def write_result(entry: Entry, tensor: BorderTensor) -> None:
-    """Convert the tensor in its place to what callers see, and append it to the reply."""
-    if not tensor.size:
-        return
+def convert_result(entry: Entry, tensor: BorderTensor) -> None:
+    """Convert the tensor in its place to what callers see."""
     if (tensor.dtype, tensor.element) not in _SAME:
         _convert(entry, tensor, tensor.element, tensor.dtype, None)
-    entry.append(border_place(tensor))
 
 
 def _refuse_out_of_range(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:

@@ -46,9 +46,9 @@ class Region:
             raise ValueError(f"the control region ends at {self.end} and {self.position} bytes are needed")
         return Place(address, size)
 
-    def constant(self, content: bytes) -> Place:
+    def constant(self, content: bytes, alignment: int = 8) -> Place:
         """Room that holds these bytes."""
-        place = self.room(len(content))
+        place = self.room(len(content), alignment)
         if content:
             self.data.append(DataSegment(place.address, content))
         return place
@@ -130,6 +130,38 @@ class Entry:
         f.i64(0)
         f.op("i64.ne")
         self.reads |= first.pages | second.pages
+
+    def copy(self, source: Place, target: Place) -> None:
+        """Copy a place whose size is a multiple of 16."""
+        for offset in range(0, source.size, 16):
+            self.function.i32(target.address)
+            self.function.i32(source.address)
+            self.function.memory("v128.load", offset)
+            self.function.memory("v128.store", offset)
+        self.reads |= source.pages
+        self.writes |= target.pages
+
+    def store_caller(self, place: Place) -> None:
+        """Put the caller's principal into 32 bytes: its bytes, zeros, and its length at the end.
+
+        A caller of one byte, as the anonymous one is, is what is counted; each further byte takes 1 more.
+        """
+        f = self.function
+        for offset in (0, 16):
+            f.i32(place.address)
+            f.v128(bytes(16))
+            f.memory("v128.store", offset)
+        length = f.local("i32")
+        self.system("msg_caller_size")
+        f.set(length)
+        f.i32(place.address)
+        f.get(length)
+        f.memory("i32.store8", place.size - 1)
+        f.i32(place.address)
+        f.i32(0)
+        f.get(length)
+        self.system("msg_caller_copy", size=1, writes=[place])
+        f.release(length)
 
     def refuse_if(self, text: Place) -> None:
         """Reject the call with this text if the i32 on the stack is not 0."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from tosaic.canister.messages import Messages
 from tosaic.tensors.candid import type_name
 from tosaic.wasm.program import BorderTensor
 
@@ -14,15 +16,49 @@ _KEYWORDS = frozenset(
 )
 
 
-def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTensor], has_query: bool) -> str:
+@dataclass(frozen=True)
+class Methods:
+    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs; is there a query?"""
+
+    takes_parts: bool
+    gives_parts: bool
+    query: bool
+    part_bytes: int
+
+    @classmethod
+    def of(cls, messages: Messages) -> Methods:
+        return cls(
+            messages.takes_parts,
+            messages.gives_parts,
+            messages.has_query,
+            messages.prices.limits["chunk_bytes"],
+        )
+
+
+def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTensor], methods: Methods) -> str:
     """The service description; each tensor is a vector in row-major order."""
-    arguments, results = _named(inputs), _named(outputs)
-    lines = [
-        *(f"// argument {_shape(tensor)}" for tensor in inputs),
-        *(f"// result {_shape(tensor)}" for tensor in outputs),
-        "service : {",
-        f"  infer : ({arguments}) -> ({results});",
-        *([f"  infer_query : ({arguments}) -> ({results}) query;"] if has_query else []),
+    arguments = "" if methods.takes_parts else _named(inputs)
+    results = "" if methods.gives_parts else _named(outputs)
+    lines = [f"// argument {_shape(t)}" for t in inputs] + [f"// result {_shape(t)}" for t in outputs]
+    if methods.takes_parts:
+        lines += [
+            "// The inputs are sent in parts: the little-endian bytes of each tensor are cut into parts of",
+            f"// {methods.part_bytes} bytes (the last is what is left), numbered through all tensors. Send them in",
+            "// order, then call infer.",
+        ]
+    if methods.gives_parts:
+        lines.append(
+            f"// The outputs are fetched in parts of {methods.part_bytes} bytes, numbered in the same way."
+        )
+    lines.append("service : {")
+    if methods.takes_parts:
+        lines.append("  put : (part : nat32, data : blob) -> ();")
+    lines.append(f"  infer : ({arguments}) -> ({results});")
+    if methods.query:
+        lines.append(f"  infer_query : ({arguments}) -> ({results}) query;")
+    if methods.gives_parts:
+        lines.append("  get : (part : nat32) -> (blob) query;")
+    lines += [
         "  info : () -> (text) query;",
         "  progress : () -> (next_segment : nat32, segments : nat32) query;",
         "}",

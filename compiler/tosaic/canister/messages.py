@@ -13,16 +13,17 @@ the caller learns the reason.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tosaic.canister.border import border_place, read_argument, write_result
+from tosaic.canister.border import border_place, convert_argument, convert_result, copy_argument
 from tosaic.canister.entry import Entry, Place, Region
+from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
 from tosaic.wasm.opcodes import leb128_unsigned
-from tosaic.wasm.program import SegmentCode, WasmProgram
+from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
 from tosaic_passes.cost_model import Charge
 
 STEP = "step"
@@ -62,6 +63,7 @@ class _Texts:
     idle: Place
     stranger: Place
     full: Place
+    incomplete: Place
 
 
 class Messages:
@@ -76,8 +78,13 @@ class Messages:
         self.count = len(program.segments)
         self.control = Region(0, program.control_bytes)
         self.cold = Region(program.memory_pages * PAGE_BYTES)
+        self.takes_parts = needs_parts(_sizes(program.inputs), prices.limits["ingress_bytes"])
+        self.gives_parts = needs_parts(_sizes(program.outputs), prices.limits["reply_bytes"])
         self._place_state()
         self.texts = self._place_texts()
+        self.transfer = Transfer.place(self.control) if self.takes_parts or self.gives_parts else None
+        self.put = self._input_parts()
+        self.get = self._output_parts()
         self.infer = self._infer()
         self.step = self._step()
         self.pieces = [self._piece(k) for k in range(1, self._messages)]
@@ -100,19 +107,40 @@ class Messages:
             "canister_query info": self.info.function,
             "canister_query progress": self.progress.function,
         }
-        if self.count == 1:
+        if self.put:
+            found[f"canister_update {PUT}"] = self.put.entry.function
+        if self.get:
+            found[f"canister_query {GET}"] = self.get.entry.function
+        if self.has_query:
             found["canister_query infer_query"] = self.infer.function
-        else:
+        if self.count > 1:
             found[f"canister_update {STEP}"] = self.step.function
         return found
 
+    @property
+    def has_query(self) -> bool:
+        """Whether `infer` is exported as a query as well: one message that fits a query's limit."""
+        if self.count > 1 or self.put or self.get:
+            return False
+        return self._as_query().instructions(self.prices) <= self.prices.limits["query_instructions"]
+
     def planned(self) -> list[PlannedMessage]:
-        """The messages of one call of `infer`, in the order of their execution."""
-        return list(self._planned())
+        """The messages of one inference, transfers of parts included, in the order of their execution."""
+        puts = [self.put.charge(i) for i in range(len(self.put.parts))] if self.put else []
+        gets = [self.get.charge(i) for i in range(len(self.get.parts))] if self.get else []
+        return [
+            *(PlannedMessage(PUT, "update", charge, True) for charge in puts),
+            *self.planned_call(),
+            *(PlannedMessage(GET, "query", charge, True) for charge in gets),
+        ]
+
+    def planned_call(self) -> list[PlannedMessage]:
+        """The messages of one call of `infer`."""
+        return list(self._planned_call())
 
     def planned_query(self) -> PlannedMessage | None:
-        """The message of `infer_query`, where it is one message."""
-        return replace(self.planned()[0], name="infer_query", kind="query") if self.count == 1 else None
+        """The message of `infer_query`, where the canister has it."""
+        return self._as_query() if self.has_query else None
 
     # Places
 
@@ -121,17 +149,12 @@ class Messages:
         self.self_id = self.control.room(PRINCIPAL_BYTES)
         self.caller_id = self.control.room(PRINCIPAL_BYTES)
         self.step_name = self.control.constant(STEP.encode())
-        self.argument_prefixes = self._prefixes([t.dtype for t in self.program.inputs], self.program.inputs)
+        self.arguments = () if self.takes_parts else self.program.inputs
+        self.results = () if self.gives_parts else self.program.outputs
+        self.argument_prefixes = _prefixes(self.arguments)
         self.scratch = self.control.room(max(map(len, self.argument_prefixes)))
-        reply = self._prefixes([t.dtype for t in self.program.outputs], self.program.outputs)
+        reply = _prefixes(self.results)
         self.reply_prefixes = [self.control.constant(prefix) for prefix in reply]
-
-    @staticmethod
-    def _prefixes(dtypes: list[str], tensors: tuple) -> list[bytes]:
-        """What stands before each tensor in a message: its length, before the first also the header."""
-        lengths = [leb128_unsigned(tensor.size) for tensor in tensors]
-        header = candid.header(dtypes)
-        return [header + lengths[0], *lengths[1:]] if lengths else [header]
 
     def _place_texts(self) -> _Texts:
         arguments = ", ".join(
@@ -146,9 +169,22 @@ class Messages:
             "misfit": "the argument holds a value that its type in the model cannot hold",
             "idle": "no inference is running",
             "stranger": f"only the canister itself may call {STEP}",
+            "incomplete": "send all parts of the inputs with put first, in order, as the caller of infer",
             "full": "the canister cannot call itself now: its queue is full or it lacks cycles",
         }
         return _Texts(**{name: self.cold.constant(text.encode()) for name, text in texts.items()})
+
+    def _input_parts(self) -> InputParts | None:
+        if not self.takes_parts or not self.transfer:
+            return None
+        state = self.next if self.count > 1 else None
+        inputs = self.program.inputs
+        return InputParts(inputs, self.transfer, self.cold, self.prices, state, self.texts.busy)
+
+    def _output_parts(self) -> OutputParts | None:
+        if not self.gives_parts or not self.transfer:
+            return None
+        return OutputParts(self.program.outputs, self.transfer, self.cold, self.prices)
 
     # Entry points
 
@@ -159,7 +195,7 @@ class Messages:
 
     @property
     def _argument_bytes(self) -> int:
-        return sum(map(len, self.argument_prefixes)) + sum(t.border_bytes for t in self.program.inputs)
+        return sum(map(len, self.argument_prefixes)) + sum(_sizes(self.arguments))
 
     def _infer(self) -> Entry:
         entry = Entry.new("infer", self.prices)
@@ -167,6 +203,7 @@ class Messages:
             entry.load(self.next)
             entry.refuse_if(self.texts.busy)
         self._read_arguments(entry)
+        self._begin_transfer(entry)
         entry.run(self.program.segments[0])
         if self.count == 1:
             self._reply(entry)
@@ -279,16 +316,30 @@ class Messages:
             entry.differs(place, prefix)
             entry.refuse_if(self.texts.header)
             offset += len(prefix)
-            if i < len(self.program.inputs):
-                tensor = self.program.inputs[i]
-                read_argument(entry, tensor, offset, self.texts.misfit)
-                offset += border_place(tensor).size
+            if i < len(self.arguments):
+                copy_argument(entry, self.arguments[i], offset)
+                offset += border_place(self.arguments[i]).size
+        if self.transfer and self.put:
+            self.transfer.refuse_unless_complete(entry, len(self.put.parts), self.texts.incomplete)
+        for tensor in self.program.inputs:
+            convert_argument(entry, tensor, self.texts.misfit)
+
+    def _begin_transfer(self, entry: Entry) -> None:
+        """The results that are still there are none any more; those to come are the caller's."""
+        if self.transfer and not self.put:
+            self.transfer.own(entry)
+        if self.transfer:
+            entry.store(self.transfer.results, 0)
 
     def _reply(self, entry: Entry) -> None:
+        for tensor in self.program.outputs:
+            convert_result(entry, tensor)
+        if self.transfer and self.get:
+            entry.store(self.transfer.results, 1)
         for i, prefix in enumerate(self.reply_prefixes):
             entry.append(prefix)
-            if i < len(self.program.outputs):
-                write_result(entry, self.program.outputs[i])
+            if i < len(self.results):
+                entry.append(border_place(self.results[i]))
         entry.system("msg_reply")
 
     def _call_step(self, entry: Entry, k: int) -> None:
@@ -305,7 +356,10 @@ class Messages:
 
     # Prediction
 
-    def _planned(self) -> Iterator[PlannedMessage]:
+    def _as_query(self) -> PlannedMessage:
+        return replace(self.planned_call()[0], name="infer_query", kind="query")
+
+    def _planned_call(self) -> Iterator[PlannedMessage]:
         yield self._message("infer", "update", self.infer)
         for k, piece in enumerate(self.pieces, start=1):
             if k % 2:
@@ -319,6 +373,17 @@ class Messages:
         return PlannedMessage(
             name, kind, sum(charges, Charge()), all(entry.function.exact for entry in entries)
         )
+
+
+def _sizes(tensors: Sequence[BorderTensor]) -> list[int]:
+    return [tensor.border_bytes for tensor in tensors]
+
+
+def _prefixes(tensors: Sequence[BorderTensor]) -> list[bytes]:
+    """What stands before each tensor in a message: its length, before the first also the header."""
+    header = candid.header([tensor.dtype for tensor in tensors])
+    lengths = [leb128_unsigned(tensor.size) for tensor in tensors]
+    return [header + lengths[0], *lengths[1:]] if lengths else [header]
 
 
 def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
@@ -335,4 +400,4 @@ def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: 
 def _overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
     nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
     messages = Messages(replace(program, segments=(nothing,) * (index + (1 if last else 2))), prices)
-    return messages.planned()[index].charge
+    return messages.planned_call()[index].charge

@@ -47,6 +47,11 @@ class TensorType:
     def size(self) -> int:
         return prod(self.shape)
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of all elements as they travel."""
+        return self.size * _carrier(self.dtype).itemsize
+
 
 def dtype_of(name: str) -> np.dtype:
     """The numpy dtype of an ONNX dtype name."""
@@ -75,8 +80,20 @@ def encode(arrays: Sequence[np.ndarray]) -> bytes:
     """The message of these tensors; shapes do not travel."""
     parts = [header([array.dtype.name for array in arrays])]
     for array in arrays:
-        parts += (leb128_unsigned(array.size), _carried(array).tobytes())
+        parts += (leb128_unsigned(array.size), tensor_bytes(array))
     return b"".join(parts)
+
+
+def tensor_bytes(array: np.ndarray) -> bytes:
+    """The elements as they travel: little-endian, integers below 8 bits as whole bytes."""
+    if array.dtype.name in _BELOW_8_BITS:
+        return array.astype(_carrier(array.dtype.name)).tobytes()
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+
+
+def tensor_of(data: bytes, type: TensorType) -> np.ndarray:
+    """The tensor whose elements travelled as these bytes."""
+    return _shaped(np.frombuffer(data, _carrier(type.dtype)), type, 0)
 
 
 def encode_text(text: str) -> bytes:
@@ -120,16 +137,14 @@ def _primitive(dtype: str) -> tuple[str, int]:
     return PRIMITIVES[dtype]
 
 
-def _carried(array: np.ndarray) -> np.ndarray:
-    """The elements as they travel: little-endian, integers below 8 bits as whole bytes."""
-    if array.dtype.name in _BELOW_8_BITS:
-        return array.astype(_DTYPE_OF[_primitive(array.dtype.name)[1]])
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+def _carrier(dtype: str) -> np.dtype:
+    """The dtype in which the elements travel."""
+    return np.dtype(_DTYPE_OF[_primitive(dtype)[1]])
 
 
 def _shaped(value: np.ndarray | np.generic | str, type: TensorType, position: int) -> np.ndarray:
     label = f"value {position}" + (f" ('{type.name}')" if type.name else "")
-    carrier = np.dtype(_DTYPE_OF[_primitive(type.dtype)[1]])
+    carrier = _carrier(type.dtype)
     if not isinstance(value, np.ndarray) or value.dtype != carrier:
         found = "text" if isinstance(value, str) else getattr(value, "dtype", value)
         raise TosaicError(f"{label} is {found} where {type_name(type.dtype)} is expected")

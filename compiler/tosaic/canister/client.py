@@ -1,0 +1,74 @@
+"""What a caller of a compiled canister does: send the inputs, whole or in parts, call `infer`, take the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tosaic.canister.parts import GET, PUT, get_argument, needs_parts, parts_of, put_argument
+from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
+from tosaic.replica.message import Message, Response
+from tosaic.replica.replica import InstalledCanister
+from tosaic.tensors import candid
+from tosaic.tensors.candid import TensorType
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The outputs in the order of the model, and every message that was executed for them."""
+
+    outputs: list[np.ndarray]
+    messages: tuple[Message, ...]
+
+
+def infer(
+    canister: InstalledCanister,
+    inputs: Sequence[TensorType],
+    outputs: Sequence[TensorType],
+    arrays: Sequence[np.ndarray],
+    prices: PriceList,
+) -> Inference:
+    """One inference on these arrays, which have the dtypes and shapes of `inputs`.
+
+    Raises:
+        TosaicError: an array is of another dtype or shape, or the canister rejects a call.
+    """
+    _check(inputs, arrays)
+    messages: list[Message] = []
+
+    def answer(response: Response) -> bytes:
+        messages.extend(response.messages)
+        return response.reply
+
+    in_parts = needs_parts([t.bytes for t in inputs], prices.limits["ingress_bytes"])
+    if in_parts:
+        for argument in _put_arguments(arrays, prices.limits["chunk_bytes"]):
+            answer(canister.update(PUT, argument))
+    reply = answer(canister.update("infer", candid.encode([] if in_parts else arrays)))
+    if not needs_parts([t.bytes for t in outputs], prices.limits["reply_bytes"]):
+        return Inference(candid.decode(reply, outputs), tuple(messages))
+    data = [bytearray() for _ in outputs]
+    for number, part in enumerate(parts_of([t.bytes for t in outputs], prices.limits["chunk_bytes"])):
+        (blob,) = candid.decode_values(answer(canister.query(GET, get_argument(number))))
+        data[part.tensor] += np.asarray(blob).tobytes()
+    found = [candid.tensor_of(bytes(d), type) for d, type in zip(data, outputs)]
+    return Inference(found, tuple(messages))
+
+
+def _put_arguments(arrays: Sequence[np.ndarray], part_bytes: int) -> list[bytes]:
+    data = [candid.tensor_bytes(array) for array in arrays]
+    return [
+        put_argument(number, data[part.tensor][part.offset : part.offset + part.size])
+        for number, part in enumerate(parts_of([len(d) for d in data], part_bytes))
+    ]
+
+
+def _check(types: Sequence[TensorType], arrays: Sequence[np.ndarray]) -> None:
+    for type, array in zip(types, arrays, strict=True):
+        if (array.dtype, array.shape) != (candid.dtype_of(type.dtype), type.shape):
+            raise TosaicError(
+                f"input '{type.name}' is {array.dtype}{list(array.shape)} and must be {type.dtype}{list(type.shape)}"
+            )
