@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand, View
 from tosaic.wasm.kernels import build
-from wasm.harness import run_kernel, view_of
+from wasm.harness import DTYPES, run_kernel, view_of
 
 PRICES = PriceList.load()
-ZERO_POINT = np.zeros(1, np.float32)
 
 
 @dataclass
@@ -38,18 +37,36 @@ def case(
     inputs: Sequence[tuple[np.ndarray, bool]],
     output: tuple[int, ...] | View,
     attributes: Mapping[str, Any] | None = None,
+    zero_points: tuple[int, int] = (0, 0),
+    result: str = "f32",
 ) -> Case:
-    """A request in f32 with (values, is constant) inputs, and the two zero points that TOSA's products carry."""
-    inputs = [*inputs, (ZERO_POINT, True), (ZERO_POINT, True)]
+    """A request with (values, is constant) inputs, and the two zero points that TOSA's products carry."""
+    zeros = [(np.full(1, zero, array.dtype), True) for zero, (array, _) in zip(zero_points, inputs)]
+    inputs = [*inputs, *zeros]
     operands = tuple(
-        Operand(view_of(array, "f32"), array if constant else None) for array, constant in inputs
+        Operand(view_of(array, element_of(array)), array if constant else None) for array, constant in inputs
     )
-    view = output if isinstance(output, View) else View.contiguous("f32", output)
-    return Case(KernelRequest(op, operands, (view,), attributes or {}, "f32"), [array for array, _ in inputs])
+    view = output if isinstance(output, View) else View.contiguous(result, output)
+    return Case(
+        KernelRequest(op, operands, (view,), attributes or {}, result), [array for array, _ in inputs]
+    )
+
+
+def element_of(array: np.ndarray) -> str:
+    """The element type that is stored like the array; i64 stands for i48."""
+    return (
+        "i48" if array.dtype == np.int64 else next(e for e, dtype in DTYPES.items() if dtype == array.dtype)
+    )
 
 
 def values(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, np.float32)
+
+
+def integers(rng: np.random.Generator, dtype: type[np.integer], *shape: int) -> np.ndarray:
+    """Over the whole range of the type."""
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max + 1, shape).astype(dtype)
 
 
 def ordered_matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -84,11 +101,11 @@ class Geometry:
 def ordered_convolution(
     image: np.ndarray, weights: np.ndarray, bias: np.ndarray, geometry: Geometry
 ) -> np.ndarray:
-    """Channels-last convolution in f32, adding over window and input channels in order, from the bias on."""
+    """Channels-last convolution in the image's type, adding over window and channels in order, from the bias on."""
     window = weights.shape[1:-1]
     outputs = geometry.output(image.shape[1:-1], window)
     padded = np.pad(image, ((0, 0), *geometry.pad, (0, 0)))
-    found = np.broadcast_to(bias, (image.shape[0], *outputs, weights.shape[0])).astype(np.float32)
+    found = np.broadcast_to(bias, (image.shape[0], *outputs, weights.shape[0])).astype(image.dtype)
     for tap in np.ndindex(*window):
         seen = padded[:, *_slices(tap, outputs, geometry)]
         for channel in range(image.shape[-1]):
@@ -107,12 +124,12 @@ def _slices(tap: Sequence[int], outputs: Sequence[int], geometry: Geometry) -> l
 def ordered_depthwise(
     image: np.ndarray, weights: np.ndarray, bias: np.ndarray, geometry: Geometry
 ) -> np.ndarray:
-    """Depthwise NHWC convolution with HWCM weights in f32, adding over the window in order, from the bias on."""
+    """Depthwise convolution (NHWC, HWCM) in the image's type, adding over the window in order, from the bias on."""
     height, width, channels, multiplier = weights.shape
     outputs = geometry.output(image.shape[1:-1], (height, width))
     padded = np.pad(image, ((0, 0), *geometry.pad, (0, 0)))
     shape = (image.shape[0], *outputs, channels * multiplier)
-    found = np.broadcast_to(bias, shape).astype(np.float32)
+    found = np.broadcast_to(bias, shape).astype(image.dtype)
     for tap in np.ndindex(height, width):
         seen = padded[:, *_slices(tap, outputs, geometry)]
         found = found + (seen[..., None] * weights[tap]).reshape(shape)

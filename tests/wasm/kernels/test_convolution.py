@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tosaic.wasm.kernel import View
-from wasm.kernels.products import Case, Geometry, case, convolutions, ordered_convolution, values
+from wasm.kernels.products import Case, Geometry, case, convolutions, integers, ordered_convolution, values
 
 
 def convolution(
@@ -35,6 +35,38 @@ def test_equals_ordered_sums_bit_for_bit(op: str, data: st.DataObject) -> None:
     bias = values(rng, data.draw(st.sampled_from([1, outputs])))
     found = convolution(op, image, weights, bias, geometry, constant).run()
     assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+@pytest.mark.parametrize(
+    "dtypes", [(np.int8, np.int8, np.int32), (np.int16, np.int8, np.int64)], ids=["i8", "i16"]
+)
+@given(data=st.data())
+def test_integers_are_exact(dtypes: tuple[type, type, type], data: st.DataObject) -> None:
+    geometry, image_sizes, window = data.draw(convolutions(axes=2))
+    channels, outputs = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 9))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 30)))
+    image, weights = (
+        integers(rng, dtypes[0], 1, *image_sizes, channels),
+        integers(rng, dtypes[1], outputs, *window, channels),
+    )
+    bias = rng.integers(-(1 << 20), 1 << 20, outputs).astype(dtypes[2])
+    zeros = (
+        data.draw(st.tuples(st.integers(-128, 127), st.integers(-128, 127)))
+        if dtypes[0] == np.int8
+        else (0, 0)
+    )
+    convolved = case(
+        "conv2d",
+        [(image, False), (weights, data.draw(st.booleans())), (bias, data.draw(st.booleans()))],
+        (1, *geometry.output(image_sizes, window), outputs),
+        geometry.attributes,
+        zeros,
+        "i32" if dtypes[0] == np.int8 else "i48",
+    )
+    exact = ordered_convolution(
+        image.astype(np.float64) - zeros[0], weights.astype(np.float64) - zeros[1], bias, geometry
+    )
+    assert np.array_equal(convolved.run(), exact)
 
 
 def test_input_may_be_part_of_a_larger_buffer() -> None:

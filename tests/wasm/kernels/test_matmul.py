@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tosaic.wasm.kernel import Expression, KernelOptions, KernelRequest, Operand, View
 from wasm.harness import view_of
-from wasm.kernels.products import Case, case, ordered_matmul, values
+from wasm.kernels.products import Case, case, integers, ordered_matmul, values
 
 SIZES = st.integers(1, 40)
 
@@ -74,6 +74,32 @@ def test_narrow_floats_are_added_in_f32(element: str) -> None:
     exact = ordered_matmul(left.astype(np.float32), right.astype(np.float32))
     found = Case(request, [left, right, *product.arrays[2:]]).run()
     assert np.array_equal(found, exact.astype(dtype))
+
+
+@given(
+    st.integers(1, 3),
+    SIZES,
+    SIZES,
+    SIZES,
+    st.booleans(),
+    st.tuples(st.integers(-128, 127), st.integers(-128, 127)),
+    st.integers(0, 1 << 30),
+)
+def test_i8_is_exact(
+    n: int, h: int, c: int, w: int, constant: bool, zeros: tuple[int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    left, right = integers(rng, np.int8, n, h, c), integers(rng, np.int8, n, c, w)
+    found = case("matmul", [(left, False), (right, constant)], (n, h, w), None, zeros, "i32").run()
+    assert np.array_equal(found, (left.astype(np.int32) - zeros[0]) @ (right.astype(np.int32) - zeros[1]))
+
+
+@given(SIZES, SIZES, SIZES, st.booleans(), st.integers(0, 1 << 30))
+def test_i16_has_sums_of_48_bits(h: int, c: int, w: int, constant: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    left, right = integers(rng, np.int16, 1, h, c), integers(rng, np.int16, 1, c, w)
+    found = case("matmul", [(left, False), (right, constant)], (1, h, w), result="i48").run()
+    assert np.array_equal(found, left.astype(np.int64) @ right.astype(np.int64))
 
 
 @pytest.mark.parametrize("w", [5, 6, 7, 8])

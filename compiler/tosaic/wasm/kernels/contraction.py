@@ -21,7 +21,6 @@ from tosaic.wasm.kernel import KernelOptions
 from tosaic.wasm.kernels.epilogue import Epilogue
 from tosaic.wasm.kernels.streams import (
     BIAS,
-    LANES,
     LEFT,
     OUTPUT,
     RIGHT,
@@ -74,6 +73,10 @@ class Contraction:
     start: str = "zero"
     exact_bias: bool = False
 
+    @property
+    def vectors(self) -> int:
+        return -(-self.columns // self.arithmetic.lanes)
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -89,26 +92,18 @@ class Tiling:
 class Panels(Group):
     """Equal groups of vectors side by side; `lanes` is the number of columns in the last vector of each."""
 
-    lanes: int = LANES
+    lanes: int
 
 
-def reduction(loops: Sequence[tuple[int, int]], run: int, step: int) -> Reduction:
-    """A reduction with its innermost loops merged into the run where they continue it."""
-    kept = [loop for loop in loops if loop[0] > 1]
-    while kept and kept[-1][1] == run * step:
-        run *= kept.pop()[0]
-    return Reduction(tuple(kept), run, step)
-
-
-def panels(columns: int, vectors: int) -> list[Panels]:
-    """Panels of at most `vectors` vectors for all columns; a vector that is not full ends a panel of its own."""
-    groups = [Panels(g.first, g.count, g.width) for g in nearly_equal(math.ceil(columns / LANES), vectors)]
-    if columns % LANES == 0:
+def panels(columns: int, vectors: int, lanes: int) -> list[Panels]:
+    """Panels of at most `vectors` vectors of `lanes` columns; a vector that is not full ends a panel of its own."""
+    groups = [Panels(g.first, g.count, g.width, lanes) for g in nearly_equal(-(-columns // lanes), vectors)]
+    if columns % lanes == 0:
         return groups
     last = groups.pop()
     if last.count > 1:
-        groups.append(Panels(last.first, last.count - 1, last.width))
-    return [*groups, Panels(last.first + (last.count - 1) * last.width, 1, last.width, columns % LANES)]
+        groups.append(Panels(last.first, last.count - 1, last.width, lanes))
+    return [*groups, Panels(last.first + (last.count - 1) * last.width, 1, last.width, columns % lanes)]
 
 
 @lru_cache(maxsize=512)
@@ -117,7 +112,7 @@ def choose(contraction: Contraction, prices: PriceList, options: KernelOptions) 
     best: tuple[float, Tiling] | None = None
     for order in _orders(contraction.reduction):
         for axis, rows in _row_choices(contraction.rows):
-            for vectors in _balanced(math.ceil(contraction.columns / LANES)):
+            for vectors in _balanced(contraction.vectors):
                 tiling = Tiling(axis, rows, vectors, order)
                 price = _price(contraction, tiling, prices, options)
                 if price is not None and (best is None or price < best[0]):
@@ -134,7 +129,7 @@ def emit(contraction: Contraction, prices: PriceList, options: KernelOptions) ->
     params = ("i32",) * len(contraction.column_steps)
     f = Function("contraction", prices, params)
     for rows in _row_groups(contraction, tiling):
-        for columns in panels(contraction.columns, tiling.vectors):
+        for columns in panels(contraction.columns, tiling.vectors, contraction.arithmetic.lanes):
             block = _Block(Function("block", prices, params), contraction, tiling, rows, columns)
             block.emit()
             for stream in range(len(params)):
@@ -216,17 +211,18 @@ def _price(c: Contraction, tiling: Tiling, prices: PriceList, options: KernelOpt
     per_vector = order.taps * (load if m > 1 else get)
     per_tile = turns * 12 * get + loops * bool(order.loops) * 20 * get + 20 * get
     total_rows = math.prod(axis.size for axis in c.rows)
-    total_vectors = math.ceil(c.columns / LANES)
     cut = c.rows[tiling.axis].size if c.rows else 1
     row_tiles = math.ceil(cut / tiling.rows) * (total_rows // (cut * inside))
-    panel_count = math.ceil(total_vectors / n)
+    panel_count = math.ceil(c.vectors / n)
     call = (
-        total_rows * total_vectors * whole
+        total_rows * c.vectors * whole
         + total_rows * panel_count * per_row
-        + total_vectors * row_tiles * per_vector
+        + c.vectors * row_tiles * per_vector
         + row_tiles * panel_count * per_tile
     )
-    bodies = len(panels(c.columns, n)) * (1 if cut % math.ceil(cut / tiling.rows) == 0 else 2)
+    bodies = len(panels(c.columns, n, c.arithmetic.lanes)) * (
+        1 if cut % math.ceil(cut / tiling.rows) == 0 else 2
+    )
     install = prices.compile_per_operator * operators * bodies
     return call * math.prod(axis.size for axis in c.batch) + install / options.calls_per_install
 
@@ -273,7 +269,7 @@ class _Block:
         """How far a stream moves over this many vectors of whole panels."""
         if stream == RIGHT and self.c.right_row is None:
             return vectors * self.c.reduction.taps * self.c.arithmetic.right_bytes
-        return vectors * LANES * self.c.column_steps[stream]
+        return vectors * self.c.arithmetic.lanes * self.c.column_steps[stream]
 
     def _rows(self) -> list[tuple[int, ...]]:
         """For each row of the tile the byte offset in every stream."""
@@ -314,7 +310,7 @@ class _Block:
         ).emit(self.tiling.order)
 
     def _lanes(self, vector: int) -> int:
-        return self.panels.lanes if vector == self.panels.width - 1 else LANES
+        return self.panels.lanes if vector == self.panels.width - 1 else self.c.arithmetic.lanes
 
     def _load_right(self, vector: int, offset: int) -> None:
         if self.c.right_row is None:
@@ -324,11 +320,12 @@ class _Block:
             load_words(self.f, RIGHT, offset, self._lanes(vector))
 
     def _start(self, vector: int) -> None:
+        arithmetic = self.c.arithmetic
         if self.c.start == "zero":
             self.f.v128(ZERO)
         elif self.c.start == "scalar":
             self.f.get(BIAS)
-            self.f.memory("v128.load32_splat")
+            self.f.memory(f"v128.load{8 * arithmetic.sum_bytes}_splat")
         else:
-            lanes = self._lanes(vector) if self.c.exact_bias else LANES
-            load_words(self.f, BIAS, self._columns(BIAS, vector), lanes)
+            lanes = self._lanes(vector) if self.c.exact_bias else arithmetic.lanes
+            load_words(self.f, BIAS, self._columns(BIAS, vector), lanes * arithmetic.sum_bytes // 4)

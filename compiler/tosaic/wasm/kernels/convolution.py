@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
+from tosaic.wasm.kernels.numbers import Numbers, numbers_of
 from tosaic.wasm.kernels.product import Product, bias_of, left_view
 from tosaic.wasm.kernels.staging import Border
 
-INPUT, WEIGHTS, BIAS = range(3)
+INPUT, WEIGHTS, BIAS, ZERO_POINTS = range(4)
 
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
@@ -27,24 +28,29 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         request.attributes["stride"],
         request.attributes["dilation"],
     )
-    place, left = _left(assembly, window, stride, dilation)
+    numbers = numbers_of(request, ZERO_POINTS)
+    place, left = _left(assembly, numbers, window, stride, dilation)
     moves = [step * left_stride for step, left_stride in zip(stride, left.strides[1:])]
     taps = [(size, step * left_stride) for size, step, left_stride in zip(window, dilation, left.strides[1:])]
     Product(
         assembly,
+        numbers,
         left=place,
         left_moves=(left.strides[0], *moves),
         left_taps=(*taps, (left.shape[-1], left.strides[-1])),
-        right=WEIGHTS,
         right_taps=tuple(range(1, len(weights.shape))),
         right_columns=0,
-        bias=bias_of(assembly, BIAS),
+        bias=bias_of(assembly, BIAS, numbers),
     ).contract(output, assembly.output_place)
     return assembly.kernel()
 
 
 def _left(
-    assembly: Assembly, window: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    assembly: Assembly,
+    numbers: Numbers,
+    window: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
 ) -> tuple[Place, View]:
     """The input where it lies, or a copy of it with zero borders or with elements of the type that is multiplied."""
     view, pad = assembly.view(INPUT), assembly.request.attributes["pad"]
@@ -58,7 +64,7 @@ def _left(
         touched.append(_taps_reached(outputs, stride[axis], window[axis], dilation[axis]))
     borders.append(Border(view.shape[-1], view.strides[-1]))
     touched.append(range(view.shape[-1]))
-    return left_view(assembly, INPUT, borders, touched)
+    return left_view(assembly, numbers.left, borders, touched)
 
 
 def _taps_reached(outputs: int, stride: int, window: int, dilation: int) -> list[int]:

@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numpy as np
-
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.epilogue import Epilogue, moves
-from tosaic.wasm.kernels.packing import RightOperand, emit_pack, pack, packed_bytes
-from tosaic.wasm.kernels.product import bias_of, conversion_of, fused_places, left_view
+from tosaic.wasm.kernels.numbers import Numbers, numbers_of
+from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
+from tosaic.wasm.kernels.product import bias_of, fused_places, left_view
 from tosaic.wasm.kernels.staging import Border
 from tosaic.wasm.kernels.streams import (
     BIAS,
@@ -37,9 +36,8 @@ from tosaic.wasm.kernels.streams import (
     nearly_equal,
     nest,
 )
-from tosaic.wasm.kernels.tile import F32
 
-INPUT, WEIGHTS, BIAS_INPUT = range(3)
+INPUT, WEIGHTS, BIAS_INPUT, ZERO_POINTS = range(4)
 
 _HEIGHTS, _WIDTHS = range(1, 9), range(1, 17)  # tiles that are tried
 _PASSING_LOCALS = 12  # loop ends and values of the epilogue
@@ -147,9 +145,10 @@ def _fields(strip: Strip) -> tuple:
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """depthwise_conv2d; attributes `pad` (top, bottom, left, right), `stride`, `dilation`."""
+    numbers = numbers_of(request, ZERO_POINTS)
     for padded in (False, True):
         assembly = Assembly(request, prices, options)
-        place, depthwise = _described(assembly, padded)
+        place, depthwise = _described(assembly, numbers, padded)
         if choose(depthwise, prices, options) is not None:
             break
     else:
@@ -157,13 +156,13 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
             f"a depthwise window of {depthwise.taps} taps does not fit into a WebAssembly function"
         )
     function = emit(depthwise, prices, options)
-    weights, bias = _weights(assembly), bias_of(assembly, BIAS_INPUT)
+    weights, bias = _weights(assembly, numbers), bias_of(assembly, BIAS_INPUT, numbers)
     streams = [place, weights, bias.place or weights, assembly.output_place, *fused_places(assembly)]
     assembly.call(function, streams)
     return assembly.kernel()
 
 
-def _described(assembly: Assembly, padded: bool) -> tuple[Place, Depthwise]:
+def _described(assembly: Assembly, numbers: Numbers, padded: bool) -> tuple[Place, Depthwise]:
     """The convolution and the place of its input: as it lies, or (`padded`) a copy with zero borders, for windows so
     large that code for each way of seeing the border would not fit."""
     request, output, source = assembly.request, assembly.output, assembly.view(INPUT)
@@ -178,17 +177,17 @@ def _described(assembly: Assembly, padded: bool) -> tuple[Place, Depthwise]:
         *(window.inputs_reached() for window in windows),
         range(source.shape[3]),
     ]
-    place, view = left_view(assembly, INPUT, borders, touched)
+    place, view = left_view(assembly, numbers.left, borders, touched)
     axes = [
         Axis(output.shape[d], (view.strides[d] * step, 0, 0, output.strides[d], *moves(request, output, d)))
         for d, step in zip(range(3), (1, *request.attributes["stride"]))
     ]
-    bias, epilogue = bias_of(assembly, BIAS_INPUT), Epilogue.of(request, output)
+    bias, epilogue = bias_of(assembly, BIAS_INPUT, numbers), Epilogue.of(request, output)
     return place, Depthwise(
         (windows[VERTICAL], windows[HORIZONTAL]),
         batch=axes[0],
         pixels=(axes[1], axes[2]),
-        pixel_steps=view.strides[1:3],
+        pixel_steps=(view.strides[1], view.strides[2]),
         columns=output.shape[3],
         multiplier=request.inputs[WEIGHTS].view.shape[3],
         column_steps=(view.strides[3], 4 * math.prod(taps), bias.step, *epilogue.steps),
@@ -215,22 +214,24 @@ def _border(window: Window, axis: Border) -> Border:
     return Border(size, axis.stride, window.before, window.extent - window.before - size)
 
 
-def _weights(assembly: Assembly) -> Place:
+def _weights(assembly: Assembly, numbers: Numbers) -> Place:
     """The weights vector by vector, and in each of these tap by tap."""
     array, view = assembly.request.inputs[WEIGHTS].array, assembly.view(WEIGHTS)
     height, width, channels, multiplier = view.shape
     if array is not None:
-        matrix = array.reshape(1, height * width, channels * multiplier).astype(np.float32)
-        return assembly.pack(WEIGHTS, pack(matrix, 1, F32.width, 1))
+        matrix = numbers.converted(array.reshape(1, height * width, channels * multiplier))
+        return assembly.pack(WEIGHTS, pack(matrix, 1, numbers.arithmetic, 1))
     if multiplier > 1 and channels > 1 and view.strides[2] != multiplier * view.strides[3]:
         raise TosaicError("the weights of tosa.depthwise_conv2d are not contiguous in their last two axes")
-    taps = ((height, view.strides[0]), (width, view.strides[1]))
     columns = (channels * multiplier, view.strides[3] if multiplier > 1 else view.strides[2])
-    operand = RightOperand((), taps, columns, run=1)
+    operand = RightOperand((), ((height, view.strides[0]),), (width, view.strides[1]), columns)
     assembly.read(WEIGHTS)
-    place = assembly.scratch(packed_bytes(operand, F32))
-    conversion = conversion_of(assembly, WEIGHTS)
-    assembly.prepare(WEIGHTS, place, lambda f, a, b: emit_pack(f, a, b, operand, 1, conversion, F32.width))
+    place = assembly.scratch(operand.packed_bytes(numbers.arithmetic))
+    assembly.prepare(
+        WEIGHTS,
+        place,
+        lambda f, a, b: Packing(f, a, b, operand, numbers.arithmetic, numbers.right).emit(1),
+    )
     return place
 
 

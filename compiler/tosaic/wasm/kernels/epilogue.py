@@ -9,7 +9,7 @@ from functools import partial
 from tosaic.wasm.expression import emit
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, KernelRequest, View
-from tosaic.wasm.kernels.streams import LANES, OUTPUT
+from tosaic.wasm.kernels.streams import OUTPUT
 from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
 
 
@@ -47,7 +47,8 @@ class Epilogue:
         `offsets` are those of the output and of the inputs. Vectors that are not full or hold 64-bit values
         are finished in pieces. Every element is written after all that is fused into it was read.
         """
-        widest = max_lanes(self.expression.elements) if self.expression else LANES
+        fused = self.expression.elements if self.expression else ()
+        widest = max_lanes((self.result, *fused))
         pieces = list(_pieces(lanes, widest))
         if len(pieces) == 1:
             self._store_piece(f, offsets, 0, lanes, result)

@@ -5,25 +5,27 @@ from __future__ import annotations
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels.assembly import Assembly
+from tosaic.wasm.kernels.numbers import numbers_of
 from tosaic.wasm.kernels.product import Product, left_view
 from tosaic.wasm.kernels.staging import Border
 
-LEFT, RIGHT = range(2)
+ZERO_POINTS = 2
 
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """Each sum runs over C ascending, starting at zero."""
     assembly = Assembly(request, prices, options)
-    view = assembly.view(LEFT)
+    view = assembly.view(0)
+    numbers = numbers_of(request, ZERO_POINTS)
     borders = [Border(size, stride) for size, stride in zip(view.shape, view.strides)]
-    place, left = left_view(assembly, LEFT, borders, [range(size) for size in view.shape])
+    place, left = left_view(assembly, numbers.left, borders, [range(size) for size in view.shape])
     batches, rows, taps = left.strides
     Product(
         assembly,
+        numbers,
         left=place,
         left_moves=(batches, rows),
         left_taps=((left.shape[2], taps),),
-        right=RIGHT,
         right_batches=(0,),
         right_taps=(1,),
         right_columns=2,

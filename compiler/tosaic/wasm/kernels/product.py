@@ -8,29 +8,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tosaic.errors import TosaicError
 from tosaic.wasm.kernel import View
 from tosaic.wasm.kernels.assembly import Assembly, Place
-from tosaic.wasm.kernels.contraction import Contraction, Reduction, choose, emit, reduction
+from tosaic.wasm.kernels.contraction import Contraction, Reduction, choose, emit
 from tosaic.wasm.kernels.epilogue import Epilogue, moves
-from tosaic.wasm.kernels.packing import RightOperand, emit_pack, pack, packed_bytes
+from tosaic.wasm.kernels.numbers import Numbers
+from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
 from tosaic.wasm.kernels.staging import Border, Conversion, touched_runs
-from tosaic.wasm.kernels.streams import LANES, Axis, collapsed
-from tosaic.wasm.kernels.tile import F32
+from tosaic.wasm.kernels.streams import Axis, collapsed
+
+RIGHT = 1
+"""The right operand among the inputs of a request."""
+
+_PAIR_BYTES = 4  # the last pair of a run may reach behind it, where it meets zeros
 
 
-def conversion_of(assembly: Assembly, index: int) -> Conversion:
-    """From the type of an operand in memory to the one that is multiplied."""
-    return Conversion(assembly.view(index).element, "f32")
+def left_view(
+    assembly: Assembly, conversion: Conversion, borders: Sequence[Border], touched: Sequence[Sequence[int]]
+) -> tuple[Place, View]:
+    """Place and view of the left operand (input 0): where it lies, or a copy with zero borders or other elements.
 
-
-def left_view(assembly: Assembly, index: int, borders: Sequence[Border], touched: Sequence[Sequence[int]]):
-    """Place and view of a left operand: where it lies, or a copy with zero borders or with other elements."""
-    view, conversion = assembly.view(index), conversion_of(assembly, index)
+    `touched` are the indices along each axis that are read where it lies.
+    """
+    view = assembly.view(0)
     padded = any(border.before or border.after for border in borders)
     if conversion.source == conversion.staged and not padded and min(view.strides) >= 0:
-        return assembly.read(index, touched_runs(view, touched)), view
-    assembly.read(index, touched_runs(view, [range(border.size) for border in borders]))
-    return assembly.padded_copy(index, borders, conversion)
+        return assembly.read(0, touched_runs(view, touched)), view
+    assembly.read(0, touched_runs(view, [range(border.size) for border in borders]))
+    return assembly.padded_copy(0, borders, conversion, slack=_PAIR_BYTES)
 
 
 @dataclass(frozen=True)
@@ -52,20 +58,26 @@ class Bias:
 NO_BIAS = Bias()
 
 
-def bias_of(assembly: Assembly, index: int) -> Bias:
+def bias_of(assembly: Assembly, index: int, numbers: Numbers) -> Bias:
     """Input `index` as the bias, in the type of the sums."""
     view, array = assembly.view(index), assembly.request.inputs[index].array
-    step = 4 if view.size > 1 else 0
+    lanes, step = numbers.arithmetic.lanes, numbers.arithmetic.sum_bytes if view.size > 1 else 0
     if array is not None:
-        padded = np.zeros(math.ceil(array.size / LANES) * LANES if step else 1, np.float32)
-        padded[: array.size] = array.reshape(-1)
+        flat = numbers.bias(array.reshape(-1))
+        padded = np.zeros(-(-flat.size // lanes) * lanes if step else 1, flat.dtype)
+        padded[: flat.size] = flat
         return Bias(assembly.pack(index, padded), step)
-    conversion = conversion_of(assembly, index)
-    if conversion.source == conversion.staged and view.is_contiguous:
+    if view.element == numbers.sum and view.is_contiguous:
         return Bias(assembly.read(index), step, exact=True)
+    if numbers.sum != "f32" and view.element != numbers.sum:
+        raise TosaicError(
+            f"tosa.{assembly.request.op} has a bias of {view.element} for sums of {numbers.sum}"
+        )
     assembly.read(index)
     borders = [Border(size, stride) for size, stride in zip(view.shape, view.strides)]
-    return Bias(assembly.padded_copy(index, borders, conversion)[0], step, exact=True)
+    return Bias(
+        assembly.padded_copy(index, borders, Conversion(view.element, numbers.sum))[0], step, exact=True
+    )
 
 
 def fused_places(assembly: Assembly) -> list[Place]:
@@ -75,18 +87,18 @@ def fused_places(assembly: Assembly) -> list[Place]:
 
 @dataclass
 class Product:
-    """A product in terms of the request's operands.
+    """A product of the request's first two inputs.
 
     `left` is the place of the (staged) left operand, `left_moves` its bytes per index of each output axis but the
-    last, `left_taps` its (size, bytes) per tap axis. `right` is the index of the right operand's input; its axes
-    `right_batches` go with the output's first axes, `right_taps` with the taps, `right_columns` with the last one.
+    last, `left_taps` its (size, bytes) per tap axis. Of the right operand the axes `right_batches` go with the
+    output's first axes, `right_taps` with the taps, `right_columns` with the output's last axis.
     """
 
     assembly: Assembly
+    numbers: Numbers
     left: Place
     left_moves: tuple[int, ...]
     left_taps: tuple[tuple[int, int], ...]
-    right: int
     right_taps: tuple[int, ...]
     right_columns: int
     right_batches: tuple[int, ...] = ()
@@ -94,95 +106,97 @@ class Product:
 
     def contract(self, output: View, place: Place) -> None:
         """Add the contraction that fills the output, which lies at `place`."""
-        assembly, request = self.assembly, self.assembly.request
-        in_place = self._read_in_place()
-        taps = reduction(self.left_taps[:-1], *self.left_taps[-1])
-        epilogue = Epilogue.of(request, output)
+        assembly = self.assembly
+        reduction, operand = self._taps()
+        in_place = self._is_read_in_place(operand)
+        epilogue = Epilogue.of(assembly.request, output)
         contraction = Contraction(
-            F32,
-            *self._axes(output, taps, in_place),
+            self.numbers.arithmetic,
+            *self._axes(output, operand, in_place),
             columns=output.shape[-1],
             column_steps=(0, 4 if in_place else 0, self.bias.step, *epilogue.steps),
-            reduction=taps,
+            reduction=reduction,
             epilogue=epilogue,
-            right_row=self._right_view.strides[self.right_taps[0]] if in_place else None,
+            right_row=operand.run[1] if in_place else None,
             start=self.bias.start,
             exact_bias=self.bias.exact,
         )
-        right = assembly.read(self.right) if in_place else self._packed(contraction)
+        right = assembly.read(RIGHT) if in_place else self._packed(contraction, operand)
         function = emit(contraction, assembly.prices, assembly.options)
         assembly.call(function, [self.left, right, self.bias.place or right, place, *fused_places(assembly)])
 
-    @property
-    def _right_view(self) -> View:
-        return self.assembly.view(self.right)
+    def _taps(self) -> tuple[Reduction, RightOperand]:
+        """The taps with adjacent axes merged into the run, on both sides alike."""
+        view = self.assembly.view(RIGHT)
+        axes = [(size, view.strides[d]) for size, d in zip(view.shape, range(len(view.shape)))]
+        loops = [(size, left, axes[d][1]) for (size, left), d in zip(self.left_taps, self.right_taps)]
+        run, left_step, right_step = loops.pop()
+        while loops and (loops[-1][0] == 1 or loops[-1][1:] == (run * left_step, run * right_step)):
+            run *= loops.pop()[0]
+        loops = [loop for loop in loops if loop[0] > 1]
+        width = self.numbers.arithmetic.width
+        reduction = Reduction(
+            tuple((size, left) for size, left, _ in loops), -(-run // width), width * left_step
+        )
+        operand = RightOperand(
+            batches=tuple(axes[d] for d in self.right_batches if axes[d][1]),
+            loops=tuple((size, right) for size, _, right in loops),
+            run=(run, right_step),
+            columns=axes[self.right_columns],
+        )
+        return reduction, operand
 
-    def _read_in_place(self) -> bool:
-        """A right operand with adjacent f32 columns and one tap axis needs no packing."""
-        view = self._right_view
-        adjacent = view.strides[self.right_columns] == 4 or view.shape[self.right_columns] == 1
-        variable = self.assembly.request.inputs[self.right].array is None
+    def _is_read_in_place(self, operand: RightOperand) -> bool:
+        """Adjacent f32 columns and one row of them per tap need no packing."""
+        operand_input = self.assembly.request.inputs[RIGHT]
+        adjacent = operand.columns[1] == 4 or operand.columns[0] == 1
+        strides = operand_input.view.strides
         return (
-            variable
-            and view.element == "f32"
+            operand_input.array is None
+            and operand_input.view.element == "f32"
             and adjacent
-            and len(self.right_taps) == 1
-            and min(view.strides) >= 0
+            and not operand.loops
+            and min(strides) >= 0
         )
 
     def _axes(
-        self, output: View, taps: Reduction, in_place: bool
+        self, output: View, operand: RightOperand, in_place: bool
     ) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
         """Batch axes, where the right operand moves, and row axes."""
-        right = self._right_view
-        packed = packed_bytes(self._operand(taps.run), F32)
+        right, request = self.assembly.view(RIGHT), self.assembly.request
+        packed = operand.packed_bytes(self.numbers.arithmetic)
         batch: list[Axis] = []
         rows: list[Axis] = []
-        for d, size in reversed(list(enumerate(output.shape[:-1]))):
-            moving = d < len(self.right_batches) and right.strides[self.right_batches[d]] and size > 1
-            if moving and not in_place:
+        for d, size in enumerate(output.shape[:-1]):
+            move = right.strides[self.right_batches[d]] if d < len(self.right_batches) and size > 1 else 0
+            if move and not in_place:
                 packed //= size
-            step = (right.strides[self.right_batches[d]] if in_place else packed) if moving else 0
-            axis = Axis(
-                size,
-                (self.left_moves[d], step, 0, output.strides[d], *moves(self.assembly.request, output, d)),
-            )
-            (batch if moving else rows).append(axis)
-        return collapsed(batch[::-1]), collapsed(rows[::-1])
+                move = packed
+            axis = Axis(size, (self.left_moves[d], move, 0, output.strides[d], *moves(request, output, d)))
+            (batch if move else rows).append(axis)
+        return collapsed(batch), collapsed(rows)
 
-    def _operand(self, run: int) -> RightOperand:
-        view = self._right_view
-        axes = [(size, stride) for size, stride in zip(view.shape, view.strides)]
-        batches = tuple(axes[d] for d in self.right_batches if axes[d][1])
-        return RightOperand(batches, tuple(axes[d] for d in self.right_taps), axes[self.right_columns], run)
-
-    def _packed(self, contraction: Contraction) -> Place:
+    def _packed(self, contraction: Contraction, operand: RightOperand) -> Place:
         """The right operand in panels: packed now if it is a constant, by the kernel if not."""
-        assembly = self.assembly
-        tiling = choose(contraction, assembly.prices, assembly.options)
-        operand = self._operand(contraction.reduction.run)
-        array = assembly.request.inputs[self.right].array
+        assembly, numbers, arithmetic = self.assembly, self.numbers, self.numbers.arithmetic
+        vectors = choose(contraction, assembly.prices, assembly.options).vectors
+        array = assembly.request.inputs[RIGHT].array
         if array is not None:
-            return assembly.pack(
-                self.right, pack(self._matrix(array), operand.run, F32.width, tiling.vectors)
-            )
-        assembly.read(self.right)
-        place = assembly.scratch(packed_bytes(operand, F32))
-        conversion = conversion_of(assembly, self.right)
+            return assembly.pack(RIGHT, pack(self._matrix(array), operand.run[0], arithmetic, vectors))
+        assembly.read(RIGHT)
+        place = assembly.scratch(operand.packed_bytes(arithmetic))
         assembly.prepare(
-            self.right,
+            RIGHT,
             place,
-            lambda f, a, b: emit_pack(f, a, b, operand, tiling.vectors, conversion, F32.width),
+            lambda f, a, b: Packing(f, a, b, operand, arithmetic, numbers.right).emit(vectors),
         )
         return place
 
     def _matrix(self, array: np.ndarray) -> np.ndarray:
-        """The constant right operand as [batches, taps, columns] in f32."""
-        view = self._right_view
+        """The constant right operand as [batches, taps, columns]."""
+        view = self.assembly.view(RIGHT)
         batches = tuple(d for d in self.right_batches if view.strides[d])
         shared = tuple(d for d in self.right_batches if not view.strides[d])
-        moved = array.transpose(*shared, *batches, *self.right_taps, self.right_columns)
-        moved = moved[(0,) * len(shared)]
-        columns = view.shape[self.right_columns]
+        moved = array.transpose(*shared, *batches, *self.right_taps, self.right_columns)[(0,) * len(shared)]
         taps = math.prod(view.shape[d] for d in self.right_taps)
-        return moved.reshape(-1, taps, columns).astype(np.float32)
+        return self.numbers.converted(moved.reshape(-1, taps, view.shape[self.right_columns]))

@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from tosaic.wasm.function import Function
+from tosaic.wasm.kernels.streams import LANES
 
 ZERO = bytes(16)
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How one tap is multiplied and added: the operators, and the bytes of a right-hand vector in memory.
+    """How one tap is multiplied and added.
 
-    A left operand is 4 bytes, spread over the lanes: one f32, or a pair of i16 that meets a pair of right-hand
-    values in each lane (`width` values of the reduction are one tap).
+    A left operand is 4 bytes, spread over the lanes: one number, or a pair of i16 that meets a pair of right-hand
+    numbers in each lane (`width` numbers of the reduction are one tap). `load_right` loads the `right_bytes` of a
+    vector, that is of `lanes` columns.
     """
 
     load_left: str
@@ -36,11 +38,21 @@ class Arithmetic:
     multiply: str
     add: str
     width: int = 1
+    lanes: int = LANES
+
+    @property
+    def sum_bytes(self) -> int:
+        """Bytes of an accumulator's lane."""
+        return 16 // self.lanes
 
 
 F32 = Arithmetic("v128.load32_splat", "v128.load", 16, "f32x4.mul", "f32x4.add")
 I16_BY_I8 = Arithmetic("v128.load32_splat", "v128.load8x8_s", 8, "i32x4.dot_i16x8_s", "i32x4.add", 2)
 I16_BY_I16 = Arithmetic("v128.load32_splat", "v128.load", 16, "i32x4.dot_i16x8_s", "i32x4.add", 2)
+I32_TO_I64 = Arithmetic(
+    "v128.load32_splat", "v128.load64_zero", 8, "i64x2.extmul_low_i32x4_s", "i64x2.add", 1, 2
+)
+"""Sums of more than 32 bits: TOSA's i48."""
 
 
 @dataclass(frozen=True)
