@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.replica.instance import Instance, Usage, instantiate
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Kernel, KernelRequest, Operand, View
+from tosaic.wasm.lanes import STORAGE
 from tosaic.wasm.module import Module
 
-DTYPES = {
-    "i1": np.bool_, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i48": np.int64, "i64": np.int64,
-    "f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32,
-    "f8E4M3FN": ml_dtypes.float8_e4m3fn, "f8E5M2": ml_dtypes.float8_e5m2,
-}  # fmt: skip
-"""Element type -> numpy dtype of its storage."""
+DTYPES = STORAGE
 
 PRICES = PriceList.load()
 

@@ -89,6 +89,16 @@ def test_copy_into_a_strided_output(element: str) -> None:
     np.testing.assert_array_equal(copied(x, element, backwards), x)
 
 
+@pytest.mark.parametrize(
+    ("element", "value"), [("i1", True), ("i8", -3), ("f16", 0.5), ("f32", -np.inf), ("i64", 1 << 40)]
+)
+def test_fill_a_slab(element: str, value) -> None:
+    size = ELEMENT_BYTES[element]
+    expression = Expression((("constant", (), (("value", value),)),), (element,))
+    found = run(expression, [], View(element, (3, 2, 7), (100 * size, 9 * size, size)))
+    np.testing.assert_array_equal(found, np.full((3, 2, 7), value, DTYPES[element]))
+
+
 def test_broadcast_copy() -> None:
     x = np.broadcast_to(random((3, 1, 5)), (3, 4, 5))
     np.testing.assert_array_equal(copied(x, "f32"), x)

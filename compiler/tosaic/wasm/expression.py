@@ -21,16 +21,17 @@ from tosaic.wasm.lanes import (
     FLOAT,
     INT32,
     INT64,
+    INT_RANGES,
     KINDS,
     Push,
     low_words,
     round_to,
+    saturate,
     widen_mask,
 )
 from tosaic.wasm.math import splat_f32, splat_i32, splat_i64
 
 _INFINITY = float("inf")
-_RANGES = {"i8": (-128, 127), "i16": (-32768, 32767)}
 
 
 def emit(
@@ -56,6 +57,12 @@ def emit(
 def operations() -> frozenset[str]:
     """The TOSA ops (without their prefix) that an expression may hold."""
     return frozenset(_OPERATIONS)
+
+
+def push_scaled(f: Function, lanes: int, x: int, multiplier: int, shift: int) -> None:
+    """Push i32 lanes times a constant, shifted right with rounding (TOSA apply_scale_32, single rounding)."""
+    halves = ("low", "high") if lanes > 2 else ("low",)
+    _scale_by_constant(f, x, lambda: splat_i32(f, multiplier), shift, False, halves)
 
 
 @dataclass
@@ -238,7 +245,7 @@ def _negate(e: _Emission, node: _Node) -> None:
     splat_i32(e.f, total)
     e.push(first)
     e.f.op("i32x4.sub")
-    _saturate(e.f, element)
+    saturate(e.f, element)
 
 
 def _minimum_maximum(maximum: bool) -> _Operation:
@@ -313,7 +320,7 @@ def _clamp(e: _Emission, node: _Node) -> None:
         return
     if kind != INT32:
         raise _unsupported(e, node)
-    bounds = _RANGES.get(e.element(first), (-(1 << 31), (1 << 31) - 1))
+    bounds = INT_RANGES.get(e.element(first), (-(1 << 31), (1 << 31) - 1))
     e.push(first)
     for operator, bound, end in (("i32x4.max_s", low, bounds[0]), ("i32x4.min_s", high, bounds[1])):
         if bound != end:
@@ -614,7 +621,7 @@ def _cast_int32_to_float(e: _Emission, source: str, target: str) -> None:
 def _cast_float_to_int32(e: _Emission, source: str, target: str) -> None:
     e.f.op("f32x4.nearest")
     e.f.op("i32x4.trunc_sat_f32x4_s")
-    _saturate(e.f, target)
+    saturate(e.f, target)
 
 
 def _cast_int64_to_float(e: _Emission, source: str, target: str) -> None:
@@ -705,7 +712,7 @@ def _rescale(e: _Emission, node: _Node) -> None:
     if flags.get("output_unsigned", False):
         _saturate_unsigned(f, target)
     else:
-        _saturate(f, target)
+        saturate(f, target)
 
 
 def _scale(e: _Emission, x: int, multiplier: Push, shift: int | Push, double_round: bool) -> None:
@@ -849,7 +856,7 @@ def _scale_i64_by_lanes(e: _Emission, x: int, multiplier: Push, shift: Push) -> 
 
 def _wrap(f: Function, element: str) -> None:
     """Keep the low bits, sign-extended."""
-    if element not in _RANGES:
+    if element not in INT_RANGES:
         return
     for operator in ("i32x4.shl", "i32x4.shr_s"):
         f.i32(24 if element == "i8" else 16)
@@ -857,24 +864,14 @@ def _wrap(f: Function, element: str) -> None:
 
 
 def _zero_extend(f: Function, element: str) -> None:
-    if element in _RANGES:
+    if element in INT_RANGES:
         splat_i32(f, 0xFF if element == "i8" else 0xFFFF)
         f.op("v128.and")
 
 
-def _saturate(f: Function, element: str) -> None:
-    if element not in _RANGES:
-        return
-    low, high = _RANGES[element]
-    splat_i32(f, low)
-    f.op("i32x4.max_s")
-    splat_i32(f, high)
-    f.op("i32x4.min_s")
-
-
 def _saturate_unsigned(f: Function, element: str) -> None:
     """Into the unsigned range; the bits then stand for a signless element, sign-extended."""
-    if element not in _RANGES:
+    if element not in INT_RANGES:
         return
     splat_i32(f, 0)
     f.op("i32x4.max_s")
@@ -884,7 +881,7 @@ def _saturate_unsigned(f: Function, element: str) -> None:
 
 
 def _unsigned(value: int, element: str) -> int:
-    return value & (0xFF if element == "i8" else 0xFFFF) if element in _RANGES else value
+    return value & (0xFF if element == "i8" else 0xFFFF) if element in INT_RANGES else value
 
 
 def _unsupported(e: _Emission, node: _Node) -> TosaicError:

@@ -11,6 +11,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import ml_dtypes
+import numpy as np
+
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic.wasm.math import splat_f32, splat_i32
@@ -22,6 +25,13 @@ KINDS = {
     "f32": FLOAT, "f16": FLOAT, "bf16": FLOAT, "f8E4M3FN": FLOAT, "f8E5M2": FLOAT,
 }  # fmt: skip
 """Element type -> form in a register."""
+
+STORAGE: dict[str, type] = {
+    "i1": np.bool_, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i48": np.int64, "i64": np.int64,
+    "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16,
+    "f8E4M3FN": ml_dtypes.float8_e4m3fn, "f8E5M2": ml_dtypes.float8_e5m2,
+}  # fmt: skip
+"""Element type -> numpy dtype of its bytes in memory."""
 
 Push = Callable[[], None]
 
@@ -204,6 +214,21 @@ def round_to(f: Function, element: str) -> None:
     splat_i32(f, 0x80000000)
     f.op("v128.bitselect")
     f.release(x, magnitude)
+
+
+INT_RANGES = {"i8": (-128, 127), "i16": (-32768, 32767)}
+"""Integers narrower than their lanes: least and largest value."""
+
+
+def saturate(f: Function, element: str) -> None:
+    """Clamp i32 lanes into the range of a narrower integer type (others: nothing)."""
+    if element not in INT_RANGES:
+        return
+    low, high = INT_RANGES[element]
+    splat_i32(f, low)
+    f.op("i32x4.max_s")
+    splat_i32(f, high)
+    f.op("i32x4.min_s")
 
 
 def widen_mask(f: Function) -> None:

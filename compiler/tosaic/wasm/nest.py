@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tosaic.wasm.function import Function
+from tosaic.wasm.kernel import ELEMENT_BYTES
+from tosaic.wasm.lanes import INT64, KINDS, Push, load_lanes, load_raw, reverse_lanes
 from tosaic.wasm.opcodes import leb128_unsigned
 
 
@@ -115,3 +117,35 @@ def pointer_loop(
     with f.loop(trips):
         yield advance
     f.release(end)
+
+
+def address_at(f: Function, pointer: int, offset: int) -> tuple[Push, int]:
+    """How to push a base address, and the constant offset from it (which may not be negative)."""
+    if offset >= 0:
+        return lambda: f.get(pointer), offset
+
+    def push() -> None:
+        f.get(pointer)
+        f.i32(offset)
+        f.op("i32.add")
+
+    return push, 0
+
+
+def load_at(
+    f: Function, element: str, lanes: int, pointer: int, offset: int, step: int, raw: bool = False
+) -> None:
+    """Push lanes that lie `step` bytes apart from `pointer` + `offset` on, both maybe negative.
+
+    A backward run is loaded forwards and reversed. `raw` elements are not widened.
+    """
+    backward = step < 0 and lanes > 1
+    if backward:
+        offset, step = offset + step * (lanes - 1), -step
+    push, offset = address_at(f, pointer, offset)
+    if raw:
+        load_raw(f, ELEMENT_BYTES[element], lanes, push, offset, step)
+    else:
+        load_lanes(f, element, lanes, push, offset, step)
+    if backward:
+        reverse_lanes(f, ELEMENT_BYTES[element] if raw else 8 if KINDS[element] == INT64 else 4, lanes)

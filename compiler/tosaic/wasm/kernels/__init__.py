@@ -16,6 +16,11 @@ _MODULES = {
     "depthwise": ("depthwise_conv2d",),
     "elementwise": ("elementwise",),
     "matmul": ("matmul",),
+    "pooling": ("avg_pool2d", "max_pool2d"),
+    "reduction": (
+        *(f"reduce_{fold}" for fold in ("sum", "product", "max", "min", "any", "all")),
+        "argmax",
+    ),
 }
 """Module of this package -> the ops that its `build` takes."""
 
