@@ -21,6 +21,7 @@ from tosaic.artifact.modules import (
     new_context,
     read_module,
     to_bytecode,
+    to_text,
     write_file,
 )
 from tosaic.border import complete_border
@@ -114,8 +115,8 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
         _to_tosa(program)
     if stage is Emit.SEGMENTS:
         _to_segments(program, Backend(), options)
-    module = program.module
-    write_file(output, to_bytecode(module) if output.suffix == BYTECODE_SUFFIX else f"{module}\n")
+    as_bytecode = output.suffix == BYTECODE_SUFFIX
+    write_file(output, to_bytecode(program.module) if as_bytecode else to_text(program.module))
 
 
 def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:

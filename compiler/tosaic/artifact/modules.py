@@ -55,6 +55,11 @@ def to_bytecode(module: ir.Module, version: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def to_text(module: ir.Module) -> str:
+    """The module as MLIR text with its resources and locations, which hold the names of the ONNX nodes."""
+    return module.operation.get_asm(enable_debug_info=True).rstrip("\n") + "\n"
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all. Raises TosaicError when the path cannot be written."""
     data = content.encode() if isinstance(content, str) else content

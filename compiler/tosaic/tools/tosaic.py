@@ -122,11 +122,13 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _write_page(path: Path, artifact: Any) -> None:
+    from torch_mlir import ir
+
     from tosaic.artifact.contents import PROGRAM
-    from tosaic.artifact.modules import parse_module, write_file
+    from tosaic.artifact.modules import new_context, write_file
     from tosaic.report.html import page
 
-    module = parse_module(artifact.read_bytes(PROGRAM)).module
+    module = ir.Module.parse(artifact.read_bytes(PROGRAM), new_context())
     write_file(path, page(artifact.path.name, artifact.manifest, module))
 
 
