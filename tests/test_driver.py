@@ -147,3 +147,43 @@ def test_importing_tosaic_imports_nothing_heavy():
 
 def test_every_public_name_is_there():
     assert [name for name in tosaic.__all__ if not hasattr(tosaic, name)] == []
+
+
+WIDE = """
+<ir_version: 8, opset_import: ["" : 17]>
+wide (float[600000] x) => (float[600000] y)
+{
+  y = Relu (x)
+}
+"""
+"""Its input and its output are larger than a message carries."""
+
+
+def test_tensors_that_no_message_carries_go_in_parts(tmp_path):
+    model = tosaic.load(tosaic.compile_model(onnx.parser.parse_model(WIDE), tmp_path / "a.tosaic"))
+    inputs = model.random_inputs()
+    result = model.run(inputs)
+    np.testing.assert_array_equal(result.outputs["y"], np.maximum(inputs["x"], 0))
+    assert [m.name for m in result.messages] == ["put"] * 3 + ["infer"] + ["get"] * 3
+    assert [m.metered for m in result.messages] == [m.predicted for m in result.messages]
+
+
+HEAD = """
+<ir_version: 8, opset_import: ["" : 17]>
+head (float[600000] x) => (float[8] y)
+<int64[1] start = {0}, int64[1] end = {8}>
+{
+  y = Slice (x, start, end)
+}
+"""
+"""Sending its input costs more than the inference."""
+
+
+def test_limit_below_the_transfer_of_a_part_is_refused(tmp_path):
+    with pytest.raises(
+        TosaicError, match=r"the message 'put' needs [0-9,]+ instructions, the limit is 1,000,000"
+    ):
+        tosaic.compile_model(
+            onnx.parser.parse_model(HEAD), tmp_path / "a.tosaic", limit_instructions=1_000_000
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import onnx
 
     from tosaic.artifact.contents import Compilation
+    from tosaic.canister import Canister
     from tosaic.wasm.program import WasmProgram
     from tosaic_passes.cost_model import Charge
 
@@ -129,12 +130,24 @@ def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
     _log.info("emitting WebAssembly")
     wasm_program = backend.compile(program)
     assembled = canister.assemble(wasm_program, backend.prices, contents.public_info(wasm_program))
+    _check_messages(assembled, limit, backend.prices)
     return contents.Compilation(program, wasm_program, assembled, limit, backend.prices)
 
 
 def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
     """Put a compilation on disk, whole or not at all."""
     return folder.write(Path(output), contents.files(compilation), contents.manifest(compilation))
+
+
+def _check_messages(assembled: Canister, limit: int, prices: PriceList) -> None:
+    """The segments fit; messages that carry parts of large tensors must fit as well."""
+    updates = [message for message in assembled.messages if message.kind != "query"]
+    dearest = max(updates, key=lambda message: message.instructions(prices))
+    if dearest.instructions(prices) > limit:
+        raise TosaicError(
+            f"the message '{dearest.name}' needs {dearest.instructions(prices):,} instructions, the limit is {limit:,}",
+            f"a limit of {dearest.instructions(prices)} or more works",
+        )
 
 
 class Backend:

@@ -12,12 +12,13 @@ import numpy as np
 from tosaic.artifact import folder
 from tosaic.artifact.contents import CANISTER
 from tosaic.artifact.folder import Artifact
+from tosaic.canister import client
 from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
 from tosaic.replica import Replica
+from tosaic.replica.message import Message
 from tosaic.tensors import candid
 from tosaic.tensors.candid import TensorType
-
-INFER = "infer"
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,20 @@ class Model:
         self.manifest = manifest
         self.inputs = [_tensor_type(entry) for entry in manifest["inputs"]]
         self.outputs = [_tensor_type(entry) for entry in manifest["outputs"]]
-        self._canister = Replica(update_limit=manifest["limit_instructions"]).install(wasm)
+        self._prices = PriceList.load()
+        replica = Replica(self._prices, update_limit=manifest["limit_instructions"])
+        self._canister = replica.install(wasm)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> RunResult:
         """Call the canister with these inputs (ONNX name -> array of the ONNX dtype and shape).
 
         Raises TosaicError for a wrong name, dtype or shape, and for a call that the canister rejects.
         """
-        arguments = candid.encode(self._checked(inputs))
-        response = self._canister.update(INFER, arguments)
-        values = candid.decode(response.reply, self.outputs)
+        arrays = self._checked(inputs)
+        inference = client.infer(self._canister, self.inputs, self.outputs, arrays, self._prices)
         return RunResult(
-            outputs={output.name: value for output, value in zip(self.outputs, values)},
-            messages=self._compared(response.messages),
+            outputs={output.name: value for output, value in zip(self.outputs, inference.outputs)},
+            messages=self._compared(inference.messages),
             memory_bytes=self._canister.memory_bytes,
         )
 
@@ -95,7 +97,7 @@ class Model:
             raise TosaicError(f"the input '{missing[0]}' is missing")
         return [_checked_tensor(tensor, np.asarray(inputs[tensor.name])) for tensor in self.inputs]
 
-    def _compared(self, executed: Sequence[Any]) -> list[ExecutedMessage]:
+    def _compared(self, executed: Sequence[Message]) -> list[ExecutedMessage]:
         predicted = self.manifest["messages"]
         if len(predicted) != len(executed):
             raise RuntimeError(f"{len(predicted)} messages were predicted, {len(executed)} were executed")
