@@ -9,6 +9,8 @@ from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.replica.instance import Instance, LimitExceeded, Trapped, compile_metered
 from tosaic.replica.meter import Charges
+from tosaic.wasm.function import Function
+from tosaic.wasm.module import Module
 from tosaic.wasm.opcodes import OPERATORS
 
 FREE = ("nop", "drop", "block", "loop", "else", "end", "return", "unreachable")
@@ -94,6 +96,43 @@ def test_counts_like_wasmtime_fuel(name: str, argument: int, pages: bool) -> Non
     wasm = bytes(wasmtime.wat2wasm(f"(module {MODULES[name]})"))
     usage = Instance(compile_metered(wasm, PRICES, pages, FUEL)).call("f", argument)
     assert (usage.results, usage.instructions) == fuel_of(wasm, argument)
+
+
+def emitted() -> Function:
+    """Nested loops over vectors, written by our own emitter."""
+    f = Function("f", PRICES, ("i32",), ("i32",))
+    total = f.local("v128")
+    with f.counted(5) as row, f.counted(7, step=16) as column:
+        f.get(row)
+        f.get(column)
+        f.op("i32.add")
+        f.memory("v128.load", 65500)
+        f.get(column)
+        f.op("i32x4.splat")
+        f.op("i32x4.add")
+        f.get(total)
+        f.op("v128.xor")
+        f.set(total)
+    f.i32(8)
+    f.i32(65530)
+    f.i32(100)
+    f.memory_copy(100)
+    f.get(0)
+    f.get(total)
+    f.memory("v128.store", 131064)
+    f.get(total)
+    f.lane("i32x4.extract_lane", 3)
+    return f
+
+
+def test_counts_what_the_emitter_counts() -> None:
+    f = emitted()
+    wasm = Module(3, {"f": f}).encode()
+    usage = Instance(compile_metered(wasm, PRICES)).call("f", 0)
+    assert usage.instructions == f.cost
+    assert (usage.pages_read, usage.pages_written) == ({0, 1}, {0, 1, 2})
+    fuel = Instance(compile_metered(wasm, PRICES, charges=FUEL)).call("f", 0)
+    assert (fuel.results, fuel.instructions) == fuel_of(wasm, 0)
 
 
 def metered(text: str) -> Instance:

@@ -58,13 +58,8 @@ class Usage:
 
     def page_touches(self, prices: PriceList, query: bool = False) -> int:
         """Instructions for the touched pages: each first access, and in updates each first write."""
-        return page_touch_price(self.pages_read | self.pages_written, self.pages_written, prices, query)
-
-
-def page_touch_price(
-    accessed: frozenset[int], written: frozenset[int], prices: PriceList, query: bool
-) -> int:
-    return len(accessed) * prices.page_access + (0 if query else len(written) * prices.page_write)
+        accessed = len(self.pages_read | self.pages_written) * prices.page_access
+        return accessed + (0 if query else len(self.pages_written) * prices.page_write)
 
 
 @cache

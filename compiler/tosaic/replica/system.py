@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tosaic.prices import PAGE_BYTES
 from tosaic.replica.instance import Instance, LimitExceeded, Trapped
-from tosaic.replica.message import CallContext, OutgoingCall, Reject
+from tosaic.replica.message import CANISTER_REJECT, CallContext, OutgoingCall, Reject
 
 if TYPE_CHECKING:
     from tosaic.replica.canister import Canister
@@ -122,7 +122,7 @@ class SystemCalls:
     def msg_reject(self, source: int, size: int) -> None:
         self._must_be_unanswered()
         text = self._copy_in(source, size).decode(errors="replace")
-        self._running.result = Reject(4, text)
+        self._running.result = Reject(CANISTER_REJECT, text)
 
     # The canister
 
