@@ -1,4 +1,7 @@
-"""Random TOSA programs of integer arithmetic and data movement, with the results that numpy gives."""
+"""Random TOSA programs of arithmetic, products and data movement, with the results that numpy gives.
+
+All values are small whole numbers in f32, so sums are exact in any order.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _BINARY = {"add": np.add, "sub": np.subtract, "maximum": np.maximum, "minimum": 
 
 @dataclass
 class RandomProgram:
-    """A function @main over i32 tensors, op by op in MLIR text and in numpy."""
+    """A function @main over f32 tensors, op by op in MLIR text and in numpy."""
 
     rng: random.Random
     lines: list[str] = field(default_factory=list)
@@ -24,7 +27,7 @@ class RandomProgram:
     def make(cls, seed: int, ops: int = 12) -> RandomProgram:
         rng = random.Random(seed)
         program = cls(rng)
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.randint(1, 4)):
             program._input()
         steps = [
             program._binary,
@@ -35,7 +38,7 @@ class RandomProgram:
             program._concat,
         ]
         for _ in range(ops):
-            rng.choice([*steps, program._pad, program._constant])()
+            rng.choice([*steps, program._pad, program._constant, program._conv, program._matmul])()
         program.outputs = rng.sample(program.values, min(len(program.values), rng.randint(1, 4)))
         return program
 
@@ -55,7 +58,7 @@ class RandomProgram:
 
     def _random(self, shape) -> np.ndarray:
         generator = np.random.default_rng(self.rng.randrange(1 << 30))
-        return generator.integers(-100, 100, shape, dtype=np.int32)
+        return generator.integers(-9, 9, shape).astype(np.float32)
 
     def _emit(
         self, op: str, operands: list[tuple[str, np.ndarray]], result: np.ndarray, attributes: str = ""
@@ -96,7 +99,38 @@ class RandomProgram:
         if self.rng.random() < 0.5:
             self._emit("abs", [a], np.abs(a[1]))
         else:
-            self._emit("clamp", [a], np.clip(a[1], -50, 60), "min_val = -50 : i32, max_val = 60 : i32")
+            self._clamp(a)
+
+    def _small(self) -> tuple[str, np.ndarray]:
+        """A value that is small enough for products of it to be exact."""
+        self._clamp(self.rng.choice(self.values))
+        return self.values[-1]
+
+    def _clamp(self, a: tuple[str, np.ndarray]) -> None:
+        self._emit("clamp", [a], np.clip(a[1], -50, 60), "min_val = -50.0 : f32, max_val = 60.0 : f32")
+
+    def _conv(self) -> None:
+        """A 1x1 convolution of any value, as pixels of its last dimension."""
+        a = self._small()
+        pixels = a[1].reshape(1, 1, -1, a[1].shape[-1])
+        self._emit("reshape", [a, self._shape(pixels.shape)], pixels)
+        a = self.values[-1]
+        weights = self._dense(self._random([self.rng.choice([1, 3, 4, 9]), 1, 1, pixels.shape[-1]]))
+        bias, zero = self._dense(self._random([len(weights[1])])), self._dense(np.zeros(1, np.float32))
+        geometry = "pad = array<i64: 0, 0, 0, 0>, stride = array<i64: 1, 1>, dilation = array<i64: 1, 1>"
+        result = pixels @ weights[1].reshape(len(weights[1]), -1).T + bias[1]
+        self._emit("conv2d", [a, weights, bias, zero, zero], result, f"{geometry}, acc_type = f32")
+
+    def _matmul(self) -> None:
+        a = self._small()
+        a_rows = a[1].reshape(1, -1, a[1].shape[-1])
+        self._emit("reshape", [a, self._shape(a_rows.shape)], a_rows)
+        a = self.values[-1]
+        fitting = [v for v in self.values if v[1].ndim == 3 and v[1].shape[:2] == (1, a_rows.shape[2])]
+        b = self.rng.choice([*fitting, self._dense(self._random([1, a_rows.shape[2], 5]))])
+        self._clamp(b)
+        b, zero = self.values[-1], self._dense(np.zeros(1, np.float32))
+        self._emit("matmul", [a, b, zero, zero], a_rows @ b[1])
 
     def _concat(self) -> None:
         a = self.rng.choice(self.values)
@@ -161,7 +195,7 @@ def _matches_but(b: np.ndarray, a: np.ndarray, axis: int) -> bool:
 
 
 def _type(array: np.ndarray) -> str:
-    return f"tensor<{''.join(f'{n}x' for n in array.shape)}i32>"
+    return f"tensor<{''.join(f'{n}x' for n in array.shape)}f32>"
 
 
 def _shape_type(array: np.ndarray) -> str:
