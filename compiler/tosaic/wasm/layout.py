@@ -128,14 +128,31 @@ class _Layout:
         return self._own(value)
 
     def _place_parts(self) -> None:
-        """Let the producers of a concatenation's parts write into its result; outer concatenations first."""
+        """Let the producers of a concatenation's parts write into its result; later concatenations first.
+
+        Where a later one has all parts of an earlier one side by side, the earlier one is a window of it.
+        """
         for cluster in reversed(self.clusters):
-            if cluster.root.op != "concat":
+            if cluster.root.op != "concat" or self._place_beside(cluster.root):
                 continue
             whole = self._place(cluster.root.output)
             for part, window in _parts(cluster.root, whole.window):
                 if cluster.root.inputs.count(part) == 1 and self._writes(part, window):
                     self.places[part] = Placed(whole.buffer, window)
+
+    def _place_beside(self, node: Node) -> bool:
+        """Place a concatenation where its parts are; False if they do not lie side by side."""
+        first = self.places.get(node.inputs[0])
+        if first is None or node.output in self.places or any(v.array is not None for v in node.inputs):
+            return False
+        window = first.window.with_dims(node.output.shape, first.window.strides)
+        beside = all(
+            self.places.get(part) == Placed(first.buffer, place) for part, place in _parts(node, window)
+        )
+        if not beside or not self._followed(node.output, window):
+            return False
+        self.places[node.output] = Placed(first.buffer, window)
+        return True
 
     def _writes(self, part: Value, window: Window) -> bool:
         """True if the part can be produced in this window and all of its readers can read it there."""
