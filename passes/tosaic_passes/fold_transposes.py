@@ -79,9 +79,10 @@ class FoldTransposesPass:
 
 
 def _fold_function(function: ir.Operation, weights: WeightTable) -> None:
-    graph = _Graph(function)
-    if not graph.has_transposes:
+    ops = list(_operations(function.regions[0].blocks[0]))
+    if not any(op.name == "tosa.transpose" for op in ops):
         return
+    graph = _Graph(ops)
     _Rewriter(graph, graph.problem.solve(), weights).rewrite()
 
 
@@ -118,9 +119,8 @@ def _operations(block: ir.Block) -> Iterator[ir.Operation]:
 class _Graph:
     """The ops of a function, the group of each, and which root every transposed value stands for."""
 
-    def __init__(self, function: ir.Operation) -> None:
-        self.ops = list(_operations(function.regions[0].blocks[0]))
-        self.has_transposes = False
+    def __init__(self, ops: list[ir.Operation]) -> None:
+        self.ops = ops
         self.roots: dict[ir.Value, tuple[ir.Value, Layout]] = {}
         self.groups: dict[ir.Operation, Group] = {}
         self._makers: dict[ir.Value, ir.Operation] = {}
@@ -145,7 +145,6 @@ class _Graph:
         for result in op.results:
             self._makers[result] = op
         if op.name == "tosa.transpose":
-            self.has_transposes = True
             root, perm = self.source(op.operands[0])
             self.roots[op.results[0]] = root, compose(perm, _perms(op))
             return
@@ -160,7 +159,7 @@ class _Graph:
         if _data_operands(op):
             return Group()
         if op.name == "tosa.reshape":
-            return Reshape(_shape(op.operands[0]), _shape(op.results[0]))
+            return Reshape(tuple(_shape(op.operands[0])), tuple(_shape(op.results[0])))
         if op.name == "tosa.argmax":
             return DropAxis(ir.IntegerAttr(op.attributes["axis"]).value)
         return self._fixed

@@ -6,6 +6,7 @@ knows MLIR; `fold-transposes` states a problem and carries out its solution.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,8 @@ def same_memory(shape: Sequence[int], first: Layout, second: Layout) -> bool:
     return [a for a in first if shape[a] != 1] == [a for a in second if shape[a] != 1]
 
 
-def reshaped_layout(before: Sequence[int], after: Sequence[int], layout: Layout) -> Layout | None:
+@functools.lru_cache(maxsize=4096)
+def reshaped_layout(before: tuple[int, ...], after: tuple[int, ...], layout: Layout) -> Layout | None:
     """The layout of a reshape's result so that it stays a reshape when its operand has `layout`.
 
     None where no such layout exists: a group of dims that the reshape merges or splits is torn apart.
@@ -123,8 +125,8 @@ class Fixed(Group):
 class Reshape(Group):
     """One reshape: it lets those layouts through that keep its groups of dims together."""
 
-    before: Sequence[int]
-    after: Sequence[int]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
     def result_layout(self, layout: Layout) -> Layout | None:
         return reshaped_layout(self.before, self.after, layout)
@@ -179,22 +181,22 @@ class LayoutProblem:
 
     def solve(self) -> dict[Group, Layout]:
         for _ in range(MAX_SWEEPS):
-            improved = [self._improve(group) for group in self._values]
-            if not any(improved):
+            moves = [self._improve(group) for group in self._values]
+            if not any(moves):
                 break
         return self._layouts
 
-    def _improve(self, group: Group) -> bool:
-        best, best_gain = None, (0, 0)
+    def _improve(self, group: Group) -> dict[Group, Layout]:
+        """Makes the best move that starts at a group, {} if none lowers the cost."""
+        best: dict[Group, Layout] = {}
+        best_gain = 0, 0
         for candidate in self._candidates(group):
             for move in ({group: candidate}, self._spread(group, candidate)):
                 gain = self._gain(move)
                 if gain > best_gain:
                     best, best_gain = move, gain
-        if best is None:
-            return False
         self._layouts.update(best)
-        return True
+        return best
 
     def _candidates(self, group: Group) -> list[Layout]:
         """The layouts that free the group of one conversion."""

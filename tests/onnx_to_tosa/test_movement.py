@@ -132,3 +132,7 @@ def test_reverse_sequence() -> None:
 
 def test_dropout_of_inference_keeps_everything() -> None:
     check("Dropout", {"x": X}, outputs=2)
+
+
+def test_concat_of_more_parts_than_tosa_lists() -> None:
+    check("Concat", {f"x{i}": X[:, :, :1] + i for i in range(70)}, axis=2)

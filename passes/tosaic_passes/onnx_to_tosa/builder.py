@@ -22,6 +22,7 @@ from tosaic_passes.onnx_to_tosa.dtypes import (
     FLOAT32,
     INT8,
     INT32,
+    MAX_LIST,
     MAX_RANK,
     UINT32,
     arithmetic_dtype,
@@ -396,6 +397,9 @@ class TosaBuilder:
             return full[0]
         if all(x.is_constant for x in full):
             return self.constant(np.concatenate([x.array for x in full if x.array is not None], axis))
+        if len(full) > MAX_LIST:
+            parts = [self.concat(full[i : i + MAX_LIST], axis) for i in range(0, len(full), MAX_LIST)]
+            return self.concat(parts, axis)
         shape = list(full[0].shape)
         shape[axis] = sum(x.shape[axis] for x in full)
         return self.emit("concat", full, shape, full[0].dtype, axis=axis)

@@ -16,7 +16,8 @@ from torch_mlir import ir
 from tosaic_passes.weights import element_type
 
 MAX_RANK = 6
-"""TOSA 1.0, level 8k: MAX_RANK."""
+MAX_LIST = 64
+"""TOSA 1.0, level 8k: MAX_RANK, and MAX_TENSOR_LIST_SIZE of a concat's operands."""
 
 BOOL = np.dtype(np.bool_)
 INT8 = np.dtype(np.int8)
