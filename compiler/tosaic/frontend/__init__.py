@@ -38,8 +38,8 @@ def load(
         batch_size: size of the first unknown dimension of each input.
         constants: input name -> value; such inputs vanish from the signature.
         context: where the module is made; a new one if not given.
-        is_lowered: whether an operator (name, domain, opset) can be lowered. Asked only when the model is
-            refused anyway, so that the refusal names all nodes at once.
+        is_lowered: whether an operator (name, domain, opset) can be lowered. One that cannot is replaced by
+            what it is made of, where ONNX says so; if the model is refused, the refusal names all of them.
 
     The model keeps its opset: module attribute `onnx.opset`, domain -> version. Weights stay in the file,
     which is mapped.

@@ -35,7 +35,7 @@ def import_graph(
         module.operation.attributes["onnx.opset"] = _opset_attribute(opsets)
         program = Program(module, WeightTable())
         with ir.InsertionPoint(module.body):
-            _Importer(program.weights, tensors).function(graph, list(outputs))
+            _Importer(program.weights, tensors, opsets).function(graph, list(outputs))
     return program
 
 
@@ -47,7 +47,8 @@ def _opset_attribute(opsets: dict[str, int]) -> ir.DictAttr:
 class _Importer:
     """Emits one function; `_values` maps each value of the graph to its SSA value."""
 
-    def __init__(self, weights: WeightTable, tensors: TensorStore) -> None:
+    def __init__(self, weights: WeightTable, tensors: TensorStore, opsets: dict[str, int]) -> None:
+        self._opsets = opsets
         self._weights = weights
         self._tensors = tensors
         self._values: dict[Value | None, ir.Value] = {}
@@ -121,6 +122,8 @@ class _Importer:
         attributes["onnx_node_name"] = ir.StringAttr.get(node.name)
         if node.proto.domain not in ("", DEFAULT_DOMAIN):
             attributes["domain"] = ir.StringAttr.get(node.proto.domain)
+        if node.opset != self._opsets.get(node.proto.domain, 1):
+            attributes["onnx_opset"] = self._int(node.opset)
         return attributes
 
     def _attribute(self, attribute: onnx.AttributeProto) -> ir.Attribute:

@@ -13,6 +13,7 @@ import onnx.shape_inference
 from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.frontend import control_flow
 from tosaic.frontend.control_flow import UnresolvedError
+from tosaic.frontend.function_body import function_body
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
@@ -35,19 +36,20 @@ def resolve(
 ) -> StaticGraph:
     """The model's graph with static types, constants folded and dead nodes gone.
 
+    An operator that `is_lowered` does not know is replaced by what it is made of, where ONNX says so.
     `inputs` are the graph's inputs; those with an array are constants and no longer inputs of the result.
 
     Raises:
         UnsupportedNodesError: every node whose results have no static type, together with those that
             `is_lowered` knows will not be lowered.
     """
-    graph = Resolver(opsets, tensors).graph(model.graph, inputs, ChainMap())
+    graph = Resolver(opsets, tensors, is_lowered).graph(model.graph, inputs, ChainMap())
     graph.inputs = [value for value in inputs if value.array is None]
     _drop_dead_nodes(graph, set())
     nodes = list(_all_nodes(graph))
     failures = [_failure(node) for node in nodes]
     if any(failures):
-        unlowered = [_unlowered(node, opsets, is_lowered) if is_lowered else None for node in nodes]
+        unlowered = [_unlowered(node, is_lowered) if is_lowered else None for node in nodes]
         reasons = (failure or other for failure, other in zip(failures, unlowered))
         raise UnsupportedNodesError([reason for reason in reasons if reason is not None])
     return graph
@@ -56,9 +58,10 @@ def resolve(
 class Resolver:
     """Walks graphs and the graphs inside their nodes."""
 
-    def __init__(self, opsets: Opsets, tensors: TensorStore) -> None:
+    def __init__(self, opsets: Opsets, tensors: TensorStore, is_lowered: IsLowered | None = None) -> None:
         self.opsets = opsets
         self._tensors = tensors
+        self._is_lowered = is_lowered
 
     def graph(
         self, proto: onnx.GraphProto, inputs: Sequence[Value], outer: Scope, prefix: str = ""
@@ -92,12 +95,13 @@ class Resolver:
         branch = control_flow.taken_branch(proto, inputs)
         if branch is not None:
             return self._inline(proto, branch, name, scope)
-        node = StaticNode(proto, name, inputs, [Value(result) if result else None for result in proto.output])
+        results = [Value(result) if result else None for result in proto.output]
+        node = StaticNode(proto, name, inputs, results, opset=self.opsets.versions.get(proto.domain, 1))
         self._infer(node, scope)
         scope.update((result.name, result) for result in node.results)
         arrays = fold(node, self.opsets)
         if arrays is None:
-            return [node]
+            return self._expand(node, scope) or [node]
         for result, array in zip(node.outputs, arrays):
             if result is not None:
                 result.array = array
@@ -108,6 +112,22 @@ class Resolver:
     ) -> list[StaticNode]:
         graph = self.graph(branch, [], scope, f"{name}/")
         scope.update((result, value) for result, value in zip(proto.output, graph.outputs) if result)
+        return graph.nodes
+
+    def _expand(self, node: StaticNode, scope: Scope) -> list[StaticNode] | None:
+        """The nodes of the body of an operator without lowering, if it has a body and that is static."""
+        if self._is_lowered is None or _unlowered(node, self._is_lowered) is None:
+            return None
+        found = function_body(node, self.opsets)
+        if found is None:
+            return None
+        body, opsets = found
+        graph = Resolver(opsets, self._tensors, self._is_lowered).graph(
+            body, node.operands, ChainMap(), f"{node.name}/"
+        )
+        if any(value.type is None for value in graph.outputs):
+            return None
+        scope.update((result.name, value) for result, value in zip(node.results, graph.outputs))
         return graph.nodes
 
     def _infer(self, node: StaticNode, scope: Scope) -> None:
@@ -243,9 +263,9 @@ def _failure(node: StaticNode) -> UnsupportedNode | None:
     return node.failure or _string_tensor(node) or _unknown_result(node)
 
 
-def _unlowered(node: StaticNode, opsets: Opsets, is_lowered: IsLowered) -> UnsupportedNode | None:
+def _unlowered(node: StaticNode, is_lowered: IsLowered) -> UnsupportedNode | None:
     op, domain = node.proto.op_type, node.proto.domain
-    if is_lowered(op, domain, opsets.versions.get(domain, 1)):
+    if is_lowered(op, domain, node.opset):
         return None
     return UnsupportedNode(node.name, op, "the operator has no lowering to TOSA")
 

@@ -55,7 +55,10 @@ def constant(name: str, array: np.ndarray) -> Value:
 
 @dataclass(eq=False)
 class StaticNode:
-    """One node: operands and results (None where absent), its subgraphs, and why it cannot be held, if so."""
+    """One node: operands and results (None where absent), its subgraphs, and why it cannot be held, if so.
+
+    `opset` is the version of its domain that it is written in.
+    """
 
     proto: onnx.NodeProto
     name: str
@@ -63,6 +66,7 @@ class StaticNode:
     outputs: list[Value | None]
     graphs: dict[str, StaticGraph] = field(default_factory=dict)
     failure: UnsupportedNode | None = None
+    opset: int = 1
 
     @property
     def operands(self) -> list[Value]:

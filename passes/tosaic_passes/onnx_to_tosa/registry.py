@@ -76,6 +76,11 @@ def find(op: str, domain: str, opset: int) -> Lowering | None:
     return known[-1] if known else None
 
 
+def is_lowered(op: str, domain: str, opset: int) -> bool:
+    """Whether an op of a model's opset has a lowering."""
+    return find(op, "" if domain == "ai.onnx" else domain, opset) is not None
+
+
 def first_opset(op: str, domain: str) -> int | None:
     """The oldest opset in which an op can be lowered, None for an unknown op."""
     load_topics()

@@ -17,7 +17,8 @@ from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
 from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
 from tosaic_passes.weights import WeightTable
 
-_NOT_OPERATORS = {"domain", "onnx_node_name", "doc_string"}
+_NOT_ATTRIBUTES = {"domain", "onnx_node_name", "onnx_opset", "doc_string"}
+"""Said about a node, not to it; `onnx_opset` is its opset where that is not the module's."""
 _TERMINATORS = {"func.return", "onnx.Return", "onnx.Yield"}
 
 
@@ -138,7 +139,8 @@ class FunctionLowering:
 
     def _find(self, operation: ir.Operation) -> registry.Lowering:
         op, domain = _op_type(operation), _domain(operation)
-        opset = self._opset.get(domain, 1 if domain else 0)
+        own = operation.attributes["onnx_opset"].value if "onnx_opset" in operation.attributes else None
+        opset = own or self._opset.get(domain, 1 if domain else 0)
         lowering = registry.find(op, domain, opset)
         if lowering is None:
             oldest = registry.first_opset(op, domain)
@@ -160,7 +162,7 @@ class FunctionLowering:
                 self._note_narrowing(result)
 
     def _attributes(self, operation: ir.Operation, lowering: registry.Lowering) -> dict[str, Any]:
-        named = {key: value for key, value in operation.attributes.items() if key not in _NOT_OPERATORS}
+        named = {key: value for key, value in operation.attributes.items() if key not in _NOT_ATTRIBUTES}
         unknown = sorted(set(named) - lowering.attributes)
         if unknown:
             raise LoweringFailure(f"attribute '{unknown[0]}' is not supported")
