@@ -180,6 +180,7 @@ def _to_mlir(model: Model, options: CompileOptions) -> Program:
     if isinstance(model, str | Path) and Path(model).suffix in (TEXT_SUFFIX, BYTECODE_SUFFIX):
         return _given_module(read_module(Path(model)), options)
     from tosaic import frontend
+    from tosaic_passes.onnx_to_tosa.registry import is_lowered
 
     _log.info("reading %s", model if isinstance(model, str | Path) else "the model")
     return frontend.load(
@@ -189,6 +190,7 @@ def _to_mlir(model: Model, options: CompileOptions) -> Program:
         batch_size=options.batch_size,
         constants=options.constants,
         context=new_context(),
+        is_lowered=is_lowered,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import onnx
 
@@ -34,7 +35,7 @@ def function_body(node: StaticNode, opsets: Opsets) -> tuple[onnx.GraphProto, Op
 
 def _function(node: StaticNode, opsets: Opsets) -> onnx.FunctionProto | None:
     """The newest body that is not newer than the model's opset, or else the oldest one."""
-    schema = opsets.schema(node.proto.domain, node.proto.op_type)
+    schema: Any = opsets.schema(node.proto.domain, node.proto.op_type)  # the package's stubs miss half of it
     if schema is None or any(operand.type is None for operand in node.operands):
         return None
     model_version = opsets.versions[node.proto.domain]
@@ -55,7 +56,7 @@ def _chosen(versions: list[int], model_version: int) -> int:
     return max((v for v in versions if v <= model_version), default=min(versions))
 
 
-def _padded(names: list[str], node: StaticNode) -> Iterator[tuple[str, object]]:
+def _padded(names: Iterable[str], node: StaticNode) -> Iterator[tuple[str, object]]:
     """The function's inputs with the node's operands, None for those left out at the end."""
     yield from zip(names, [*node.inputs, *[None] * len(names)])
 

@@ -53,9 +53,10 @@ class Source:
         if self.kind in (Kind.MLIR, Kind.BYTECODE):
             return parse_module(self.content)
         from tosaic import frontend  # imports onnx, which a run on MLIR must not pay for
+        from tosaic_passes.onnx_to_tosa.registry import is_lowered
 
         model = self.path if self.path is not None else self._onnx_model()
-        return frontend.load(model, context=new_context())
+        return frontend.load(model, context=new_context(), is_lowered=is_lowered)
 
     def _onnx_model(self) -> bytes | onnx.ModelProto:
         if isinstance(self.content, bytes):
