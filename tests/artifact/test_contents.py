@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from models import PERCEPTRON, write_model
 
 import tosaic
+from models import PERCEPTRON, write_model
 
 BIN = Path(sys.executable).parent
 BATCH = 9000
