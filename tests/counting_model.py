@@ -46,6 +46,9 @@ class CountingModel:
     def overhead(self, program: Program, index: int, last: bool) -> Charge:
         return (self.first if index == 0 else self.inner) + (self.last if last else Charge())
 
+    def closing(self, program: Program, segments: int) -> Charge | None:
+        return None
+
     def _kernel(self, number: int, ops: list[ir.Operation]) -> KernelCost:
         with ops[0].context:
             for op in ops:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tosaic.artifact.contents import Compilation
     from tosaic.canister import Canister
     from tosaic.wasm.program import WasmProgram
-    from tosaic_passes.cost_model import Charge
 
     Model = str | Path | bytes | onnx.ModelProto | Program
 
@@ -154,23 +153,19 @@ class Backend:
     """The WebAssembly backend; kernels that the cost model built are found again when the program is emitted."""
 
     def __init__(self) -> None:
+        from tosaic.canister import MessageCosts
         from tosaic.wasm.cost_model import WasmCostModel
         from tosaic.wasm.program import CONTROL_BYTES, KernelStore
 
         self.prices = PriceList.load()
         self._kernels = KernelStore(self.prices)
-        self.cost_model = WasmCostModel(self._kernels, self._overhead, CONTROL_BYTES)
+        self.cost_model = WasmCostModel(self._kernels, MessageCosts(self.prices), CONTROL_BYTES)
 
     def compile(self, program: Program) -> WasmProgram:
         """The program as WebAssembly. Raises TosaicError for an op that has no kernel."""
         from tosaic.wasm.program import compile
 
         return compile(program, kernels=self._kernels)
-
-    def _overhead(self, program: WasmProgram, index: int, last: bool) -> Charge:
-        from tosaic.canister import message_overhead
-
-        return message_overhead(program, self.prices, index, last)
 
 
 def _to_mlir(model: Model, options: CompileOptions) -> Program:

@@ -70,6 +70,10 @@ class CostModel(Protocol):
         """
         ...
 
+    def closing(self, program: Program, segments: int) -> Charge | None:
+        """What a further message pays that only replies, after so many segments; None where there is none."""
+        ...
+
 
 def message_instructions(model: CostModel, charge: Charge) -> int:
     """The instructions of a message, page touches included."""

@@ -1,7 +1,7 @@
 """`split-execution`: cut the program so that every message fits the limit.
 
 Input: `@main` of TOSA ops. Output: `@segment_0`, `@segment_1`, ... which `@main` calls one after the other; each
-runs in a message of its own. Kernels are never torn. The cut has the fewest segments, and among those the fewest
+runs in a message of its own. Kernels are never torn. The cut has the fewest messages, and among those the fewest
 instructions.
 
     func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
@@ -27,7 +27,7 @@ touches included, at most the limit).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -46,7 +46,7 @@ MESSAGE_INSTRUCTIONS = "ic.message_instructions"
 
 @dataclass(frozen=True)
 class SplitExecutionPass:
-    """Cut @main into the fewest segments that fit `limit-instructions` a message each, the cheapest such cut."""
+    """Cut @main into segments that fit `limit-instructions` a message: the fewest messages, then the cheapest."""
 
     name: ClassVar[str] = "split-execution"
     limit_instructions: int
@@ -58,64 +58,87 @@ class SplitExecutionPass:
                 "the program is cut into segments already", "cut the program that @main holds whole"
             )
         kernels = self.cost_model.kernels(program)
-
-        def overhead(index: int, last: bool) -> Charge:
-            return self.cost_model.overhead(program, index, last)
-
-        cuts = best_cuts(kernels, self.limit_instructions, self.cost_model, overhead)
+        messages = _Messages(self.cost_model, program)
+        cuts = best_cuts(kernels, self.limit_instructions, messages)
         stretches = [kernels[start:end] for start, end in zip([0, *cuts], [*cuts, len(kernels)])]
         with program.context, ir.Location.unknown():
             main = find_function(program.module, "main")
             functions = build_segments(main, [[op for k in s for op in k.ops] for s in stretches])
             for index, (function, stretch) in enumerate(zip(functions, stretches)):
                 charge = _total(stretch)
-                message = charge + overhead(index, index == len(cuts))
+                whole = messages.cost(charge + messages.overhead(index, index == len(cuts)))
                 function.attributes[INSTRUCTIONS] = int_attribute(charge.instructions)
-                function.attributes[MESSAGE_INSTRUCTIONS] = int_attribute(
-                    message_instructions(self.cost_model, message)
-                )
+                function.attributes[MESSAGE_INSTRUCTIONS] = int_attribute(whole)
                 if not all(kernel.exact for kernel in stretch):
                     function.attributes[UPPER_BOUND] = ir.UnitAttr.get()
 
 
-Overhead = Callable[[int, bool], Charge]
-"""What the message of segment `index` pays besides kernels; the flag says whether it is the last one."""
+@dataclass(frozen=True)
+class _Messages:
+    """The cost model's answers about messages, for one program."""
+
+    model: CostModel
+    program: Program | None
+
+    def overhead(self, index: int, last: bool) -> Charge:
+        return self.model.overhead(self.program, index, last)
+
+    def closing(self, segments: int) -> Charge | None:
+        return self.model.closing(self.program, segments)
+
+    def cost(self, charge: Charge) -> int:
+        return message_instructions(self.model, charge)
 
 
-def best_cuts(kernels: Sequence[KernelCost], limit: int, model: CostModel, overhead: Overhead) -> list[int]:
-    """The kernels before which to cut: fewest segments, then fewest instructions, then the earliest cuts.
+@dataclass(frozen=True, order=True)
+class _Cut:
+    """A way to run everything; the smallest is the best."""
+
+    messages: int
+    instructions: int
+    cuts: tuple[int, ...]
+
+
+def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) -> tuple[int, ...]:
+    """The kernels before which to cut: fewest messages, then fewest instructions, then the earliest cuts.
 
     Dynamic programming over the number of segments: `layers[n]` gives, for every j, the cheapest way to run the
-    first j kernels in n messages, as its cost and where the last of these messages starts. Raises TosaicError
-    when no cut fits the limit, naming one that works.
+    first j kernels in n segments, as its cost and where the last of these segments starts. A number of segments
+    after which a closing message replies is compared with the next number, which may need no more messages.
+    Raises TosaicError when no cut fits the limit, naming one that works.
     """
     count = len(kernels)
     endings = _endings(kernels)
 
     @functools.cache
     def costs(start: int, extra: Charge) -> list[int]:
-        return list(_message_costs(kernels, start, limit, model, extra))
+        return list(_message_costs(kernels, start, limit, messages, extra))
 
+    best: _Cut | None = None
     layers: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
     for index in range(max(count, 1)):
-        inner, last = overhead(index, False), overhead(index, True)
-        final: tuple[int, int] | None = None
+        if best is not None and index >= best.messages:
+            break
+        inner, last = messages.overhead(index, False), messages.overhead(index, True)
+        closing = messages.closing(index + 1)
         following: dict[int, tuple[int, int]] = {}
         for start, (paid, _) in sorted(layers[index].items()):
-            ending = message_instructions(model, endings[start] + last)
-            if ending <= limit and (final is None or paid + ending < final[0]):
-                final = (paid + ending, start)
+            ending = messages.cost(endings[start] + last)
+            if ending <= limit:
+                total = paid + ending + (messages.cost(closing) if closing else 0)
+                found = _Cut(index + 1 + (closing is not None), total, _trace_back(layers, start))
+                best = found if best is None else min(best, found)
             for end, cost in enumerate(costs(start, inner), start + 1):
                 if end not in following or paid + cost < following[end][0]:
                     following[end] = (paid + cost, start)
-        if final is not None:
-            return _trace_back(layers, final[1])
         layers.append(following)
-    raise _too_small(kernels, limit, model, overhead)
+    if best is None:
+        raise _too_small(kernels, limit, messages)
+    return best.cuts
 
 
 def _message_costs(
-    kernels: Sequence[KernelCost], start: int, limit: int, model: CostModel, extra: Charge
+    kernels: Sequence[KernelCost], start: int, limit: int, messages: _Messages, extra: Charge
 ) -> Iterator[int]:
     """The cost of the messages that run kernels[start:end], for end = start + 1 and up while the limit holds.
 
@@ -124,7 +147,7 @@ def _message_costs(
     charge = extra
     for kernel in kernels[start:-1]:
         charge += kernel.charge
-        cost = message_instructions(model, charge)
+        cost = messages.cost(charge)
         if cost > limit:
             return
         yield cost
@@ -138,22 +161,20 @@ def _endings(kernels: Sequence[KernelCost]) -> list[Charge]:
     return endings[::-1]
 
 
-def _trace_back(layers: Sequence[dict[int, tuple[int, int]]], start: int) -> list[int]:
+def _trace_back(layers: Sequence[dict[int, tuple[int, int]]], start: int) -> tuple[int, ...]:
     cuts = []
     for layer in reversed(layers[1:]):
         cuts.append(start)
         start = layer[start][1]
-    return cuts[::-1]
+    return tuple(cuts[::-1])
 
 
-def _too_small(
-    kernels: Sequence[KernelCost], limit: int, model: CostModel, overhead: Overhead
-) -> TosaicError:
+def _too_small(kernels: Sequence[KernelCost], limit: int, messages: _Messages) -> TosaicError:
     """With a message for every kernel, the dearest one says which limit is enough."""
     alone = [
-        message_instructions(model, kernel.charge + overhead(index, index == len(kernels) - 1))
+        messages.cost(kernel.charge + messages.overhead(index, index == len(kernels) - 1))
         for index, kernel in enumerate(kernels)
-    ] or [message_instructions(model, overhead(0, True))]
+    ] or [messages.cost(messages.overhead(0, True))]
     enough = max(alone)
     name = _describe(kernels[alone.index(enough)]) if kernels else "the message"
     return TosaicError(

@@ -15,44 +15,42 @@ from tosaic_passes.cost_model import Charge, KernelCost, message_instructions
 from tosaic_passes.functions import find_function, segments
 from tosaic_passes.pipeline import run_pipeline
 from tosaic_passes.program import Program
-from tosaic_passes.split_execution import SplitExecutionPass, best_cuts
+from tosaic_passes.split_execution import SplitExecutionPass, _Messages, best_cuts
 
 MODEL = CountingModel()
 
 
 class UnevenModel(CountingModel):
-    """Messages with an odd number pay another overhead than even ones, as callees and callbacks do."""
+    """Callees and callbacks take turns: they pay differently, and only a callback can reply at the end."""
 
     def overhead(self, program, index, last):
         return super().overhead(program, index, last) + Charge(40 * (index % 2))
 
+    def closing(self, program, segments):
+        return None if segments % 2 else Charge(11, reads=3)
 
-def overhead_of(model):
-    return lambda index, last: model.overhead(None, index, last)
 
-
-def cost_of(model, kernels, cuts):
+def costs_of(model, kernels, cuts):
     """The cost of each message under these cuts, computed from the definition."""
     bounds = [0, *cuts, len(kernels)]
-    messages = []
+    charges = []
     for index, (start, end) in enumerate(itertools.pairwise(bounds)):
         charge = sum((k.charge for k in kernels[start:end]), Charge())
-        charge += model.overhead(None, index, end == len(kernels))
-        messages.append(message_instructions(model, charge))
-    return messages
+        charges.append(charge + model.overhead(None, index, end == len(kernels)))
+    closing = model.closing(None, len(charges))
+    return [message_instructions(model, charge) for charge in [*charges, *([closing] if closing else [])]]
 
 
 def brute_force(model, kernels, limit):
+    """(messages, instructions, cuts) of the best cut, None where there is none."""
     inner = range(1, len(kernels))
-    for count in range(len(kernels)):
-        fitting = [
-            (sum(messages), cuts)
-            for cuts in itertools.combinations(inner, count)
-            if max(messages := cost_of(model, kernels, cuts)) <= limit
-        ]
-        if fitting:
-            return min(fitting)
-    return None
+    fitting = [
+        (len(costs), sum(costs), cuts)
+        for count in range(len(kernels))
+        for cuts in itertools.combinations(inner, count)
+        if max(costs := costs_of(model, kernels, cuts)) <= limit
+    ]
+    return min(fitting, default=None)
 
 
 OP = SimpleNamespace(name="t.op", location=None)
@@ -70,12 +68,12 @@ kernel = st.builds(
 @given(kernels=st.lists(kernel, min_size=1, max_size=7), limit=st.integers(300, 3000))
 def test_no_cut_is_better(model, kernels, limit):
     expected = brute_force(model, kernels, limit)
+    messages = _Messages(model, None)
     if expected is None:
         with pytest.raises(TosaicError):
-            best_cuts(kernels, limit, model, overhead_of(model))
-        return
-    cuts = best_cuts(kernels, limit, model, overhead_of(model))
-    assert (sum(cost_of(model, kernels, cuts)), len(cuts)) == (expected[0], len(expected[1]))
+            best_cuts(kernels, limit, messages)
+    else:
+        assert best_cuts(kernels, limit, messages) == expected[2]
 
 
 def split(program: Program, limit: int) -> list:

@@ -386,18 +386,40 @@ def _prefixes(tensors: Sequence[BorderTensor]) -> list[bytes]:
     return [header + lengths[0], *lengths[1:]] if lengths else [header]
 
 
+@dataclass(frozen=True)
+class MessageCosts:
+    """What the cost model asks about messages (`tosaic.wasm.cost_model.MessageCosts`)."""
+
+    prices: PriceList
+
+    def overhead(self, program: WasmProgram, index: int, last: bool) -> Charge:
+        return message_overhead(program, self.prices, index, last)
+
+    def closing(self, program: WasmProgram, segments: int) -> Charge | None:
+        return closing_message(program, self.prices, segments)
+
+
 def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
     """What the message that runs the segment `index` takes besides the body of the segment's function.
 
     Included is the call of the segment's function and its entry. `last` says whether it is the program's last
-    segment; `program` gives the tensors of the border, its segments do not matter. If the last segment's index is odd
-    a further message replies, which takes less than a message that replies after a segment.
+    segment; `program` gives the tensors of the border, its segments do not matter.
     """
-    return _overhead(program, prices, index if index < 3 else 1 + (index - 1) % 2, last)
+    index = index if index < 3 else 1 + (index - 1) % 2
+    return _charges(program, prices, index + (1 if last else 2))[index]
+
+
+def closing_message(program: WasmProgram, prices: PriceList, segments: int) -> Charge | None:
+    """What the further message takes that replies after an even number of segments; None where there is none.
+
+    It takes less than any message that replies after a segment.
+    """
+    return None if segments % 2 else _charges(program, prices, 2)[2]
 
 
 @functools.lru_cache(maxsize=8)
-def _overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
+def _charges(program: WasmProgram, prices: PriceList, segments: int) -> tuple[Charge, ...]:
+    """The messages of a call that runs so many segments without bodies."""
     nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
-    messages = Messages(replace(program, segments=(nothing,) * (index + (1 if last else 2))), prices)
-    return messages.planned_call()[index].charge
+    messages = Messages(replace(program, segments=(nothing,) * segments), prices)
+    return tuple(message.charge for message in messages.planned_call())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from tosaic.wasm.grouping import Cluster, operations_of
 from tosaic.wasm.memory_plan import Step, touched
@@ -13,8 +14,17 @@ from tosaic.wasm.translate import multiply_adds
 from tosaic_passes.cost_model import Charge, KernelCost
 from tosaic_passes.program import Program
 
-MessageOverhead = Callable[[WasmProgram, int, bool], Charge]
-"""What the message of a segment (index, is it the last?) pays besides its kernels; the canister knows."""
+
+class MessageCosts(Protocol):
+    """What messages pay besides kernels; the canister knows."""
+
+    def overhead(self, program: WasmProgram, index: int, last: bool) -> Charge:
+        """The message of a segment."""
+        ...
+
+    def closing(self, program: WasmProgram, segments: int) -> Charge | None:
+        """The message that only replies, after so many segments; None where there is none."""
+        ...
 
 
 class WasmCostModel:
@@ -25,9 +35,9 @@ class WasmCostModel:
     compiling the same program afterwards builds none of them again.
     """
 
-    def __init__(self, store: KernelStore, message_overhead: MessageOverhead, control_bytes: int) -> None:
+    def __init__(self, store: KernelStore, messages: MessageCosts, control_bytes: int) -> None:
         self.store = store
-        self.message_overhead = message_overhead
+        self.messages = messages
         self.control_bytes = control_bytes
         self.page_access = store.prices.page_access
         self.page_write = store.prices.page_write
@@ -45,10 +55,17 @@ class WasmCostModel:
 
     def overhead(self, program: Program, index: int, last: bool) -> Charge:
         """What the message that runs segment `index` pays besides its kernels."""
+        return self.messages.overhead(self._assembled(program), index, last)
+
+    def closing(self, program: Program, segments: int) -> Charge | None:
+        """What the message pays that only replies, after so many segments."""
+        return self.messages.closing(self._assembled(program), segments)
+
+    def _assembled(self, program: Program) -> WasmProgram:
         if self._planned is None or self._planned[0] is not program:
             self._plan(program)
         assert self._planned is not None
-        return self.message_overhead(self._planned[1], index, last)
+        return self._planned[1]
 
     def _plan(self, program: Program) -> Plan:
         planned = plan(program, self.store, self.control_bytes)
