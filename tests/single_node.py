@@ -79,7 +79,7 @@ def node_model(
     shapes: Sequence[Sequence[int]] = (),
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """A checked model of one node whose result types onnx infers."""
+    """A checked model of one node with the types of its results."""
     names = [name.strip() for name in inputs]
     results = [f"result_{i}" for i in range(outputs)]
     node = helper.make_node(op, names, results, name="node", domain=domain, **attributes)
@@ -96,8 +96,23 @@ def node_model(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
         for name, shape in zip(results, shapes)
     ]
-    model.graph.output.extend(known or _inferred(model, results))
+    fed = {name: array for name, array in inputs.items() if name not in constants and name.strip()}
+    if not known:
+        known = _computed(model, results, fed) if domain else _inferred(model, results)
+    model.graph.output.extend(known)
     return model
+
+
+def _computed(model: onnx.ModelProto, results: list[str], fed: Arrays) -> list[onnx.ValueInfoProto]:
+    """The types of what onnxruntime computes, for its own operators, which onnx does not know."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in results)
+    arrays = onnxruntime.InferenceSession(probe.SerializeToString()).run(None, fed)
+    return [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in zip(results, arrays, strict=True)
+    ]
 
 
 def _inferred(model: onnx.ModelProto, results: list[str]) -> list[onnx.ValueInfoProto]:

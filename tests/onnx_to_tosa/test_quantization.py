@@ -1,4 +1,4 @@
-"""Quantised operators against onnxruntime: integers equal, or one step apart at a rounding tie."""
+"""Quantization of floats and back against onnxruntime: equal integers."""
 
 from __future__ import annotations
 
@@ -48,53 +48,37 @@ def test_dynamic_quantization(values: list[float]) -> None:
     check("DynamicQuantizeLinear", {"x": np.array(values, np.float32)}, outputs=3)
 
 
-@pytest.mark.parametrize("types", [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")], ids=str)
 @pytest.mark.parametrize("known", [True, False], ids=["constant", "computed"])
-def test_integer_matmul(types: tuple[str, str], known: bool) -> None:
-    zeros = {"az": scalar(100, types[0]), "bz": scalar(-3 if types[1] == "int8" else 130, types[1])}
-    operands = {"a": integers(types[0], 2, 3, 5), "b": integers(types[1], 5, 4), **zeros}
-    check("MatMulInteger", operands, constants=zeros if known else [])
+@pytest.mark.parametrize("scale", [1e-33, 1e-20, 0.0123, 3.7e20])
+def test_quantize_takes_any_scale(scale: float, known: bool) -> None:
+    x = np.array([-3e38, -1e10, -2.6, -1e-30, 0.0, 1e-38, 0.7, 1e12, 3e38], np.float32)
+    operands = {"scale": scalar(scale), "zero": scalar(3, "uint8")}
+    check("QuantizeLinear", {"x": x, **operands}, constants=operands if known else [])
 
 
-def test_integer_matmul_with_zero_points_of_columns() -> None:
-    zeros = {"az": scalar(9, "uint8"), "bz": np.array([1, -2, 30, 4], np.int8)}
-    operands = {"a": integers("uint8", 3, 5), "b": integers("int8", 5, 4), **zeros}
-    check("MatMulInteger", operands, constants=["bz"])
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_quantize_to_16_bits(dtype: str) -> None:
+    x = RNG.normal(0, 300, (3, 50)).astype(np.float32)
+    operands = {"scale": scalar(0.013), "zero": scalar(77, dtype)}
+    check("QuantizeLinear", {"x": x, **operands}, opset=21, constants=operands)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["constant", "computed"])
-def test_integer_convolution_pads_with_the_zero_point(known: bool) -> None:
-    zeros = {"xz": scalar(77, "uint8"), "wz": scalar(5, "int8")}
-    operands = {"x": integers("uint8", 1, 2, 5, 5), "w": integers("int8", 3, 2, 3, 3), **zeros}
-    check("ConvInteger", operands, constants=["w", "wz", "xz"] if known else ["w", "wz"], pads=[1, 1, 1, 1])
+def test_quantize_by_axis_with_computed_scales() -> None:
+    x = RNG.normal(0, 3, (2, 3, 4)).astype(np.float32)
+    operands = {"scale": np.array([0.1, 0.02, 3], np.float32), "zero": np.array([1, 0, 255], np.uint8)}
+    check("QuantizeLinear", {"x": x, **operands}, opset=13)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8"])
-@pytest.mark.parametrize("group", [1, 4])
-def test_quantized_convolution_with_scales_of_channels(dtype: str, group: int) -> None:
-    parameters = {
-        "xs": scalar(0.02),
-        "xz": scalar(11, dtype),
-        "w": integers("int8", 4, 4 // group, 3, 3),
-        "ws": np.array([0.01, 0.02, 0.005, 0.03], np.float32),
-        "wz": np.zeros(4, np.int8),
-        "ys": scalar(0.37),
-        "yz": scalar(60, dtype),
-        "b": np.array([100, -2000, 0, 7], np.int32),
-    }
-    x = {"x": integers(dtype, 1, 4, 6, 6)}
-    check("QLinearConv", x | parameters, constants=parameters, group=group, pads=[1, 1, 1, 1])
+def test_quantize_and_dequantize_by_block() -> None:
+    scales = RNG.uniform(0.01, 0.1, (3, 2)).astype(np.float32)
+    zeros = RNG.integers(0, 255, (3, 2)).astype(np.uint8)
+    block = {"opset": 21, "axis": 1, "block_size": 3}
+    check(
+        "QuantizeLinear", {"x": RNG.normal(0, 5, (3, 6)).astype(np.float32), "s": scales, "z": zeros}, **block
+    )
+    check("DequantizeLinear", {"x": integers("uint8", 3, 6), "s": scales, "z": zeros}, **block)
 
 
-def test_quantized_matmul() -> None:
-    parameters = {
-        "as": scalar(0.02),
-        "az": scalar(120, "uint8"),
-        "b": integers("int8", 8, 5),
-        "bs": scalar(0.013),
-        "bz": scalar(2, "int8"),
-        "ys": scalar(0.21),
-        "yz": scalar(128, "uint8"),
-    }
-    operands = {"a": integers("uint8", 4, 8)} | parameters
-    check("QLinearMatMul", operands, constants=parameters)
+def test_quantize_float16() -> None:
+    x = RNG.normal(0, 3, 40).astype(np.float16)
+    check("QuantizeLinear", {"x": x, "s": scalar(0.05, "float16"), "z": scalar(3, "int8")}, opset=19)

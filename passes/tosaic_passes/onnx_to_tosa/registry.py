@@ -17,6 +17,7 @@ TOPICS = (
     "einsum",
     "elementwise",
     "indexing",
+    "integer_products",
     "linear",
     "movement",
     "normalization",
