@@ -17,8 +17,9 @@ import numpy as np
 from tosaic_passes.onnx_to_tosa import activation as act
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import INT32
+from tosaic_passes.onnx_to_tosa.integer_products import integer_matmul
 from tosaic_passes.onnx_to_tosa.linear import batched_matmul
-from tosaic_passes.onnx_to_tosa.quantization import dynamic_quantize_linear, integer_matmul
+from tosaic_passes.onnx_to_tosa.quantization import dynamic_quantization
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
@@ -414,7 +415,7 @@ def _quantized_weights(
     )
 
     def product(ctx: LoweringContext, x: Tensor) -> Tensor:
-        quantized, x_scale, x_zero = dynamic_quantize_linear(ctx, x)
+        quantized, x_scale, x_zero = dynamic_quantization(ctx, x)
         sums = integer_matmul(ctx, quantized, matrix, x_zero, zeros)
         return ctx.mul(ctx.cast(sums, x.dtype), ctx.mul(scales, x_scale))
 
