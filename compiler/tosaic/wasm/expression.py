@@ -47,6 +47,7 @@ def emit(
     `lanes` is the number of valid lanes: 1, 2 or 4 (at most 2 where 64-bit elements take part). `load_input(k)`
     pushes the lanes of input k, `load_result()` those of the kernel's own value, both in wide form and at most once;
     `table_address(k)` pushes the address of the look-up table that is input k.
+    A node ("local", (index,), ...) is a vector of wide lanes that the kernel keeps in that local.
     """
     if not expression.nodes:
         raise ValueError("an expression has at least one node")
@@ -125,6 +126,8 @@ class _Emission:
         op, arguments, attributes = self.expression.nodes[index]
         if op == "input":
             self.load_input(arguments[0])
+        elif op == "local":
+            self.f.get(arguments[0])
         elif op == "result":
             if self.load_result is None:
                 raise ValueError("this kernel has no value of its own")
@@ -146,7 +149,7 @@ class _Emission:
             splat_i32(self.f, int(value))
 
 
-_LEAVES = frozenset({"input", "result", "constant"})
+_LEAVES = frozenset({"input", "result", "constant", "local"})
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ _MODULES = {
     "convolution": ("conv2d", "conv3d"),
     "depthwise": ("depthwise_conv2d",),
     "elementwise": ("elementwise",),
+    "indexing": ("gather", "scatter"),
     "matmul": ("matmul",),
     "pooling": ("avg_pool2d", "max_pool2d"),
     "reduction": (

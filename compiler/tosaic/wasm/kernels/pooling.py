@@ -16,7 +16,7 @@ from tosaic.wasm.kernel import Access, Kernel, KernelOptions, KernelRequest, Vie
 from tosaic.wasm.kernels.fold import fold_axes, fold_for
 from tosaic.wasm.kernels.reduction import result_expression
 from tosaic.wasm.kernels.staging import touched_runs
-from tosaic.wasm.kernels.vector_nest import Own, Work, build_kernel
+from tosaic.wasm.kernels.vector_nest import Own, Work, aligned, build_kernel, stream_inputs
 from tosaic.wasm.lanes import FLOAT, KINDS, round_to, saturate
 from tosaic.wasm.math import splat_f32, splat_i32
 from tosaic.wasm.nest import Axis, merge
@@ -88,26 +88,21 @@ def _work(request: KernelRequest, rows: _Region, columns: _Region) -> Work:
     windows = View(
         source.element, shape, (strides[0], strides[1] * stride[0], strides[2] * stride[1], strides[3])
     )
-    offsets = {
-        k: rows.first * view.strides[1] * (view.shape[1] > 1)
-        + columns.first * view.strides[2] * (view.shape[2] > 1)
-        for k, view in enumerate(views[1:], 1)
-    }
+    inputs, offsets = list(views), {}
+    for k in stream_inputs(request.epilogue):
+        view = aligned(views[k], output.shape)
+        inputs[k] = View(view.element, shape, view.strides)
+        offsets[k] = rows.first * view.strides[1] + columns.first * view.strides[2]
     offsets[0] = rows.start * strides[1] + columns.start * strides[2]
     offsets[len(views)] = rows.first * output.strides[1] + columns.first * output.strides[2]
     axes = merge([Axis(n, (s,)) for n, s in ((rows.size, strides[1]), (columns.size, strides[2])) if n > 1])
     return Work(
         request.epilogue or result_expression(output.element),
-        [views[0], *(_cut(view, shape) for view in views[1:])],
+        inputs,
         View(output.element, shape, output.strides),
         offsets,
         Own(0, windows, _pool(request, axes, rows.size * columns.size)),
     )
-
-
-def _cut(view: View, shape: tuple[int, ...]) -> View:
-    """An input of the epilogue, of the output's shape or broadcast, cut to a region."""
-    return View(view.element, tuple(min(a, b) for a, b in zip(view.shape, shape)), view.strides)
 
 
 def _pool(request: KernelRequest, axes: list[Axis], count: int):

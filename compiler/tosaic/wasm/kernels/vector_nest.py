@@ -44,6 +44,8 @@ from tosaic.wasm.nest import (
 
 _UNROLLS = (1, 2, 4, 8, 16)
 _VECTOR_BYTES = 16
+_LOCALS_OF_CALLER = 64
+"""More than any kernel passes on as bases; candidates are only measured."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Own:
 class Work:
     """A piece of work: an expression for every element of a view of the output.
 
-    `inputs` are the views of the kernel's inputs, seen from `offsets[k]` bytes behind the address in parameter k;
-    the output's address is parameter `len(inputs)`.
+    Operand k, the inputs and then the output, is seen from `offsets[k]` bytes behind the address in local `bases[k]`
+    (by default both are k: the parameters of a kernel with one output).
     """
 
     expression: Expression
@@ -74,15 +76,16 @@ class Work:
     output: View
     offsets: Mapping[int, int] = field(default_factory=dict)
     own: Own | None = None
+    bases: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def input_streams(self) -> list[int]:
         """The inputs that the expression reads element by element."""
-        return sorted({arguments[0] for op, arguments, _ in self.expression.nodes if op == "input"})
+        return stream_inputs(self.expression)
 
     @cached_property
-    def parameters(self) -> list[int]:
-        """The parameter of each stream: the inputs, the source of the own value, the output."""
+    def operands(self) -> list[int]:
+        """The operand of each stream: the inputs, the source of the own value, the output."""
         own = [] if self.own is None else [self.own.source]
         return [*self.input_streams, *own, len(self.inputs)]
 
@@ -132,7 +135,7 @@ def best_plan(work: Work, prices: PriceList, options: KernelOptions) -> Plan:
         last_price = None
         for unroll in _UNROLLS:
             plan = Plan(axes, shifts, unroll)
-            function = Function("candidate", prices, params=("i32",) * (len(work.inputs) + 1))
+            function = Function("candidate", prices, params=("i32",) * _LOCALS_OF_CALLER)
             emit_nest(function, work, plan)
             price = function.cost * options.calls_per_install
             price += function.operators * prices.compile_per_operator
@@ -148,8 +151,8 @@ def best_plan(work: Work, prices: PriceList, options: KernelOptions) -> Plan:
 
 def emit_nest(f: Function, work: Work, plan: Plan) -> None:
     """Emit the work; parameters keep their values."""
-    shifts = [shift + work.offsets.get(p, 0) for p, shift in zip(work.parameters, plan.shifts)]
-    pointers = start_pointers(f, work.parameters, shifts)
+    shifts = [shift + work.offsets.get(k, 0) for k, shift in zip(work.operands, plan.shifts)]
+    pointers = start_pointers(f, [work.bases.get(k, k) for k in work.operands], shifts)
     _Nest(f, work, plan, pointers).emit()
     f.release(*pointers)
 
@@ -163,6 +166,12 @@ def _orders(work: Work) -> list[tuple[tuple[Axis, ...], tuple[int, ...]]]:
     lane_axes = [i for i, axis in enumerate(merged) if any(s == e for s, e in zip(axis.steps, sizes))]
     candidates = sorted({*lane_axes, len(merged) - 1}, reverse=True)
     return [((*merged[:i], *merged[i + 1 :], merged[i]), shifts) for i in candidates]
+
+
+def stream_inputs(expression: Expression | None) -> list[int]:
+    """The inputs that an expression reads element by element (look-up tables are not)."""
+    nodes = expression.nodes if expression else ()
+    return sorted({arguments[0] for op, arguments, _ in nodes if op == "input"})
 
 
 def aligned(view: View, shape: Sequence[int]) -> View:
@@ -299,7 +308,7 @@ class _Nest:
 
         emit(
             self.f, self.work.expression, lanes, load_input, load_result if own else None,
-            table_address=self.f.get,
+            table_address=lambda k: self.f.get(self.work.bases.get(k, k)),
         )  # fmt: skip
 
     def _load(self, stream: int, offset: int, lanes: int) -> None:
