@@ -38,7 +38,9 @@ class RandomProgram:
             program._concat,
         ]
         for _ in range(ops):
-            rng.choice([*steps, program._pad, program._constant, program._conv, program._matmul])()
+            rng.choice(
+                [*steps, program._pad, program._constant, program._reduce, program._conv, program._matmul]
+            )()
         program.outputs = rng.sample(program.values, min(len(program.values), rng.randint(1, 4)))
         return program
 
@@ -100,6 +102,11 @@ class RandomProgram:
             self._emit("abs", [a], np.abs(a[1]))
         else:
             self._clamp(a)
+
+    def _reduce(self) -> None:
+        a = self.rng.choice(self.values)
+        axis = self.rng.randrange(a[1].ndim)
+        self._emit("reduce_max", [a], a[1].max(axis, keepdims=True), f"axis = {axis} : i32")
 
     def _small(self) -> tuple[str, np.ndarray]:
         """A value that is small enough for products of it to be exact."""

@@ -14,7 +14,11 @@ def layout(signature: str, results: str, *lines: str) -> Layout:
     context = ir.Context()
     context.allow_unregistered_dialects = True
     names, types = results.split(" : ")
-    text = f"func.func @main({signature}) -> ({types}) {{\n" + "\n".join(lines) + f"\nreturn {names} : {types}\n}}"
+    text = (
+        f"func.func @main({signature}) -> ({types}) {{\n"
+        + "\n".join(lines)
+        + f"\nreturn {names} : {types}\n}}"
+    )
     graph = read(Program(ir.Module.parse(text, context), WeightTable()))
     return lay_out(graph, clusters(graph), border_itemsize)
 

@@ -26,10 +26,9 @@ MATRIX_OPS = frozenset("conv2d conv3d depthwise_conv2d transpose_conv2d matmul m
 """Sums of products, computed in register tiles."""
 
 _POINTWISE = ELEMENTWISE - {"identity"} | {"table"}
-_EPILOGUE_ROOTS = MATRIX_OPS | frozenset(
-    """argmax avg_pool2d gather max_pool2d reduce_all reduce_any reduce_max reduce_min reduce_product reduce_sum
-    resize""".split()
-)
+REDUCTIONS = frozenset("reduce_all reduce_any reduce_max reduce_min reduce_product reduce_sum".split())
+
+_EPILOGUE_ROOTS = MATRIX_OPS | REDUCTIONS | {"argmax", "avg_pool2d", "gather", "max_pool2d", "resize"}
 _LONG_SEQUENCES = frozenset("cos erf exp intdiv log pow sigmoid sin table tanh".split())
 """Ops of some 20 operators and more: in the epilogue of a register tile each accumulator would hold a copy of them,
 which costs more code than a pass over the result costs instructions."""

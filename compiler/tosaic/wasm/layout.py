@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tosaic.wasm.graph import Border, Graph, Node, Value
-from tosaic.wasm.grouping import MATRIX_OPS, Cluster, is_pointwise
+from tosaic.wasm.grouping import MATRIX_OPS, REDUCTIONS, Cluster, is_pointwise
 from tosaic.wasm.kernel import Expression, KernelRequest, Operand
 from tosaic.wasm.translate import scalar
 from tosaic.wasm.views import MOVEMENTS, Window, moved, tiled
 
-_ROW_WRITERS = MATRIX_OPS
-"""Ops besides elementwise ones that write a result whose rows lie apart."""
+_STRIDED = MATRIX_OPS | REDUCTIONS | {"avg_pool2d", "max_pool2d"}
+"""Ops besides elementwise ones that read and write tensors whose rows lie apart."""
 
 _SCALAR_OPERANDS = {
     "conv2d": (0,),
@@ -161,7 +161,7 @@ class _Layout:
         cluster = self.cluster_of[part.producer]
         if cluster.root.op in MOVEMENTS or cluster.root.op == "concat":
             return cluster.root.op == "concat" and self._followed(part, window)
-        writes_rows = cluster.root.op in _ROW_WRITERS or is_pointwise(cluster.root)
+        writes_rows = cluster.root.op in _STRIDED or is_pointwise(cluster.root)
         return (window.view.is_contiguous or (writes_rows and _has_rows(window))) and self._followed(
             part, window
         )
@@ -176,11 +176,10 @@ class _Layout:
         if user.op == "table" and value is user.inputs[1]:
             return False
         cluster = self.cluster_of[user]
-        if user is cluster.root and user.op in MATRIX_OPS:
-            scalar_operands = [user.inputs[i] for i in _SCALAR_OPERANDS.get(user.op, ())]
-            return _has_rows(window) or (value in scalar_operands and min(window.strides) >= 0)
         if user is cluster.root and not is_pointwise(user):
-            return False
+            scalar_operands = [user.inputs[i] for i in _SCALAR_OPERANDS.get(user.op, ())]
+            follows_rows = user.op in _STRIDED and _has_rows(window)
+            return follows_rows or (value in scalar_operands and min(window.strides) >= 0)
         if cluster.root.op in MATRIX_OPS or len(value.users) > 1:
             return _has_rows(window)
         return True
