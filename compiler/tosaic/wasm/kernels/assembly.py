@@ -41,7 +41,7 @@ class Assembly:
     scratch_bytes: int = 0
     constants: dict[int, np.ndarray] = field(default_factory=dict)
     reads: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    _preparations: list[tuple[int, Place, Prepare]] = field(default_factory=list)
+    _preparations: list[tuple[Place, Place, Prepare]] = field(default_factory=list)
     _calls: list[tuple[Function, Sequence[Place]]] = field(default_factory=list)
 
     @property
@@ -61,18 +61,19 @@ class Assembly:
         return Place(index)
 
     def pack(self, index: int, array: np.ndarray) -> Place:
-        """A constant input that lies in memory as `array`."""
-        self.constants[index] = array
-        self.reads[index] = ((0, array.nbytes),)
-        return Place(index)
+        """A constant input, or a further part of it, that lies in memory as `array`."""
+        packed = self.constants.get(index, array[:0])
+        self.constants[index] = np.concatenate([packed, array])
+        self.reads[index] = ((0, self.constants[index].nbytes),)
+        return Place(index, packed.nbytes)
 
     def scratch(self, size: int) -> Place:
         place = Place(len(self.request.inputs) + 1, self.scratch_bytes)
         self.scratch_bytes += -(-size // _SCRATCH_ALIGNMENT) * _SCRATCH_ALIGNMENT
         return place
 
-    def prepare(self, source: int, target: Place, emit_preparation: Prepare) -> None:
-        """Run `emit_preparation` before the calls, from input `source` to a place in scratch memory."""
+    def prepare(self, source: Place, target: Place, emit_preparation: Prepare) -> None:
+        """Run `emit_preparation` before the calls, from an operand to a place in scratch memory."""
         self._preparations.append((source, target, emit_preparation))
 
     def padded_copy(
@@ -82,7 +83,7 @@ class Assembly:
         shape = tuple(axis.before + axis.size + axis.after for axis in axes)
         view = View.contiguous(conversion.staged, shape)
         place = self.scratch(view.size * view.element_bytes + slack)
-        self.prepare(index, place, lambda f, a, b: emit_padded_copy(f, a, b, axes, conversion))
+        self.prepare(Place(index), place, lambda f, a, b: emit_padded_copy(f, a, b, axes, conversion))
         return place, view
 
     def call(self, function: Function, streams: Sequence[Place]) -> None:
@@ -94,7 +95,7 @@ class Assembly:
         params = len(self.request.inputs) + 1 + bool(self.scratch_bytes)
         f = Function(self.request.op, self.prices, ("i32",) * params)
         for source, target, emit_preparation in self._preparations:
-            from_address, to_address = _address(f, Place(source)), _address(f, target)
+            from_address, to_address = _address(f, source), _address(f, target)
             emit_preparation(f, from_address, to_address)
             f.release(from_address, to_address)
         for function, streams in self._calls:

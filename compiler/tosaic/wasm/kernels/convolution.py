@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
+from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import Numbers, numbers_of
 from tosaic.wasm.kernels.product import Product, bias_of, left_view
 from tosaic.wasm.kernels.staging import Border
@@ -22,7 +23,7 @@ INPUT, WEIGHTS, BIAS, ZERO_POINTS = range(4)
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """conv2d and conv3d; attributes `pad` (before and after each axis), `stride`, `dilation`."""
     assembly = Assembly(request, prices, options)
-    weights, output = request.inputs[WEIGHTS].view, assembly.output
+    weights = request.inputs[WEIGHTS].view
     window, stride, dilation = (
         weights.shape[1:-1],
         request.attributes["stride"],
@@ -35,13 +36,14 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     Product(
         assembly,
         numbers,
+        request.inputs[WEIGHTS],
         left=place,
         left_moves=(left.strides[0], *moves),
         left_taps=(*taps, (left.shape[-1], left.strides[-1])),
         right_taps=tuple(range(1, len(weights.shape))),
         right_columns=0,
         bias=bias_of(assembly, BIAS, numbers),
-    ).contract(output, assembly.output_place)
+    ).contract(Target.whole(assembly))
     return assembly.kernel()
 
 

@@ -19,10 +19,10 @@ from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels.assembly import Assembly, Place
-from tosaic.wasm.kernels.epilogue import Epilogue, moves
+from tosaic.wasm.kernels.epilogue import Epilogue, Target
 from tosaic.wasm.kernels.numbers import Numbers, numbers_of
 from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
-from tosaic.wasm.kernels.product import bias_of, fused_places, left_view
+from tosaic.wasm.kernels.product import Bias, bias_of, left_view
 from tosaic.wasm.kernels.staging import Border
 from tosaic.wasm.kernels.streams import (
     BIAS,
@@ -148,21 +148,23 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     numbers = numbers_of(request, ZERO_POINTS)
     for padded in (False, True):
         assembly = Assembly(request, prices, options)
-        place, depthwise = _described(assembly, numbers, padded)
+        target, bias = Target.whole(assembly), bias_of(assembly, BIAS_INPUT, numbers)
+        place, depthwise = _described(assembly, numbers, target, bias, padded)
         if choose(depthwise, prices, options) is not None:
             break
     else:
         raise TosaicError(
             f"a depthwise window of {depthwise.taps} taps does not fit into a WebAssembly function"
         )
-    function = emit(depthwise, prices, options)
-    weights, bias = _weights(assembly, numbers), bias_of(assembly, BIAS_INPUT, numbers)
-    streams = [place, weights, bias.place or weights, assembly.output_place, *fused_places(assembly)]
-    assembly.call(function, streams)
+    weights = _weights(assembly, numbers)
+    streams = [place, weights, bias.place or weights, target.place, *target.fused_places]
+    assembly.call(emit(depthwise, prices, options), streams)
     return assembly.kernel()
 
 
-def _described(assembly: Assembly, numbers: Numbers, padded: bool) -> tuple[Place, Depthwise]:
+def _described(
+    assembly: Assembly, numbers: Numbers, target: Target, bias: Bias, padded: bool
+) -> tuple[Place, Depthwise]:
     """The convolution and the place of its input: as it lies, or (`padded`) a copy with zero borders, for windows so
     large that code for each way of seeing the border would not fit."""
     request, output, source = assembly.request, assembly.output, assembly.view(INPUT)
@@ -179,10 +181,10 @@ def _described(assembly: Assembly, numbers: Numbers, padded: bool) -> tuple[Plac
     ]
     place, view = left_view(assembly, numbers.left, borders, touched)
     axes = [
-        Axis(output.shape[d], (view.strides[d] * step, 0, 0, output.strides[d], *moves(request, output, d)))
+        Axis(output.shape[d], (view.strides[d] * step, 0, 0, *target.moves(d)))
         for d, step in zip(range(3), (1, *request.attributes["stride"]))
     ]
-    bias, epilogue = bias_of(assembly, BIAS_INPUT, numbers), Epilogue.of(request, output)
+    epilogue = Epilogue.of(request, target)
     return place, Depthwise(
         (windows[VERTICAL], windows[HORIZONTAL]),
         batch=axes[0],
@@ -225,10 +227,9 @@ def _weights(assembly: Assembly, numbers: Numbers) -> Place:
         raise TosaicError("the weights of tosa.depthwise_conv2d are not contiguous in their last two axes")
     columns = (channels * multiplier, view.strides[3] if multiplier > 1 else view.strides[2])
     operand = RightOperand((), ((height, view.strides[0]),), (width, view.strides[1]), columns)
-    assembly.read(WEIGHTS)
     place = assembly.scratch(operand.packed_bytes(numbers.arithmetic))
     assembly.prepare(
-        WEIGHTS,
+        assembly.read(WEIGHTS),
         place,
         lambda f, a, b: Packing(f, a, b, operand, numbers.arithmetic, numbers.right).emit(1),
     )

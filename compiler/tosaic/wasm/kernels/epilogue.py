@@ -9,8 +9,52 @@ from functools import partial
 from tosaic.wasm.expression import emit
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, KernelRequest, View
+from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.streams import OUTPUT
 from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where results go and what is fused into them: the output's view and place, and those of the fused inputs."""
+
+    output: View
+    place: Place
+    fused: tuple[View, ...]
+    fused_places: tuple[Place, ...]
+
+    @classmethod
+    def whole(cls, assembly: Assembly) -> Target:
+        """The whole output of a request."""
+        inputs = fused_inputs(assembly.request.epilogue)
+        views = tuple(assembly.view(k) for k in inputs)
+        return cls(assembly.output, assembly.output_place, views, tuple(assembly.read(k) for k in inputs))
+
+    def every(self, parts: Sequence[tuple[int, int, int]]) -> Target:
+        """The part with (first index, step, size) along each axis."""
+        whole = [(self.output, self.place), *zip(self.fused, self.fused_places)]
+        output, *fused = [self._part(view, place, parts) for view, place in whole]
+        return Target(*output, tuple(view for view, _ in fused), tuple(place for _, place in fused))
+
+    def moves(self, axis: int) -> tuple[int, ...]:
+        """Bytes that the output and each fused input move along an axis of the output."""
+        return (self.output.strides[axis], *(self._steps(view)[axis] for view in self.fused))
+
+    def _part(self, view: View, place: Place, parts: Sequence[tuple[int, int, int]]) -> tuple[View, Place]:
+        steps = self._steps(view)
+        if len(view.shape) != len(parts):
+            return view, place
+        offset = sum(first * step for (first, _, _), step in zip(parts, steps))
+        strides = tuple(step * every for (_, every, _), step in zip(parts, steps))
+        shape = tuple(size for _, _, size in parts)
+        return View(view.element, shape, strides), Place(place.param, place.offset + offset)
+
+    def _steps(self, view: View) -> tuple[int, ...]:
+        """A view's strides along the output's axes; look-up tables stand still."""
+        rank = len(self.output.shape)
+        if len(view.shape) != rank:
+            return (0,) * rank
+        return tuple(stride if size > 1 else 0 for size, stride in zip(view.shape, view.strides))
 
 
 @dataclass(frozen=True)
@@ -29,17 +73,12 @@ class Epilogue:
     elements: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, request: KernelRequest, output: View) -> Epilogue:
-        """The epilogue of a request whose results go to `output` (all of the request's output or part of it)."""
-        inputs = _inputs(request.epilogue)
-        return cls(
-            request.result or output.element,
-            output.element,
-            (output.strides[-1], *moves(request, output, -1)),
-            request.epilogue,
-            inputs,
-            tuple(request.inputs[k].view.element for k in inputs),
-        )
+    def of(cls, request: KernelRequest, target: Target) -> Epilogue:
+        """The epilogue of a request whose results go to `target`."""
+        inputs = fused_inputs(request.epilogue)
+        elements = tuple(request.inputs[k].view.element for k in inputs)
+        output = target.output.element
+        return cls(request.result or output, output, target.moves(-1), request.epilogue, inputs, elements)
 
     def store(self, f: Function, offsets: Sequence[int], lanes: int, result: Callable[[], None]) -> None:
         """Finish the vector that `result` pushes, of which `lanes` are columns of the output.
@@ -83,14 +122,8 @@ class Epilogue:
         store_lanes(f, self.output, lanes, partial(f.get, OUTPUT), value, at[0])
 
 
-def moves(request: KernelRequest, output: View, axis: int) -> list[int]:
-    """Bytes that each input of the epilogue moves along an axis of the output; look-up tables stand still."""
-    views = [request.inputs[k].view for k in _inputs(request.epilogue)]
-    rank = len(output.shape)
-    return [v.strides[axis] if len(v.shape) == rank and v.shape[axis] > 1 else 0 for v in views]
-
-
-def _inputs(expression: Expression | None) -> tuple[int, ...]:
+def fused_inputs(expression: Expression | None) -> tuple[int, ...]:
+    """The inputs of the kernel that the expression reads."""
     nodes = expression.nodes if expression else ()
     read = {arguments[0] for op, arguments, _ in nodes if op == "input"}
     read |= {dict(attributes)["input"] for op, _, attributes in nodes if op == "table"}

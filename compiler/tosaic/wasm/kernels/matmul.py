@@ -5,6 +5,7 @@ from __future__ import annotations
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels.assembly import Assembly
+from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import numbers_of
 from tosaic.wasm.kernels.product import Product, left_view
 from tosaic.wasm.kernels.staging import Border
@@ -23,11 +24,12 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     Product(
         assembly,
         numbers,
+        request.inputs[1],
         left=place,
         left_moves=(batches, rows),
         left_taps=((left.shape[2], taps),),
         right_batches=(0,),
         right_taps=(1,),
         right_columns=2,
-    ).contract(assembly.output, assembly.output_place)
+    ).contract(Target.whole(assembly))
     return assembly.kernel()

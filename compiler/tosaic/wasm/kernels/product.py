@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tosaic.errors import TosaicError
-from tosaic.wasm.kernel import View
+from tosaic.wasm.kernel import Operand, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.contraction import Contraction, Reduction, choose, emit
-from tosaic.wasm.kernels.epilogue import Epilogue, moves
+from tosaic.wasm.kernels.epilogue import Epilogue, Target
 from tosaic.wasm.kernels.numbers import Numbers
 from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
 from tosaic.wasm.kernels.staging import Border, Conversion, touched_runs
@@ -80,14 +80,10 @@ def bias_of(assembly: Assembly, index: int, numbers: Numbers) -> Bias:
     )
 
 
-def fused_places(assembly: Assembly) -> list[Place]:
-    """The inputs of the epilogue."""
-    return [assembly.read(k) for k in Epilogue.of(assembly.request, assembly.output).inputs]
-
-
 @dataclass
 class Product:
-    """A product of the request's first two inputs.
+    """A product of the request's first input and its second one, or a part of that (`right`, whose first element
+    lies `right_offset` bytes behind the input's).
 
     `left` is the place of the (staged) left operand, `left_moves` its bytes per index of each output axis but the
     last, `left_taps` its (size, bytes) per tap axis. Of the right operand the axes `right_batches` go with the
@@ -96,6 +92,7 @@ class Product:
 
     assembly: Assembly
     numbers: Numbers
+    right: Operand
     left: Place
     left_moves: tuple[int, ...]
     left_taps: tuple[tuple[int, int], ...]
@@ -103,17 +100,18 @@ class Product:
     right_columns: int
     right_batches: tuple[int, ...] = ()
     bias: Bias = NO_BIAS
+    right_offset: int = 0
 
-    def contract(self, output: View, place: Place) -> None:
-        """Add the contraction that fills the output, which lies at `place`."""
+    def contract(self, target: Target) -> None:
+        """Add the contraction whose results go to `target`."""
         assembly = self.assembly
         reduction, operand = self._taps()
         in_place = self._is_read_in_place(operand)
-        epilogue = Epilogue.of(assembly.request, output)
+        epilogue = Epilogue.of(assembly.request, target)
         contraction = Contraction(
             self.numbers.arithmetic,
-            *self._axes(output, operand, in_place),
-            columns=output.shape[-1],
+            *self._axes(target, operand, in_place),
+            columns=target.output.shape[-1],
             column_steps=(0, 4 if in_place else 0, self.bias.step, *epilogue.steps),
             reduction=reduction,
             epilogue=epilogue,
@@ -121,18 +119,23 @@ class Product:
             start=self.bias.start,
             exact_bias=self.bias.exact,
         )
-        right = assembly.read(RIGHT) if in_place else self._packed(contraction, operand)
+        if not reduction.taps:
+            right = self.left  # nothing is read there
+        else:
+            right = self._right_place() if in_place else self._packed(contraction, operand)
         function = emit(contraction, assembly.prices, assembly.options)
-        assembly.call(function, [self.left, right, self.bias.place or right, place, *fused_places(assembly)])
+        bias = self.bias.place or right
+        assembly.call(function, [self.left, right, bias, target.place, *target.fused_places])
 
     def _taps(self) -> tuple[Reduction, RightOperand]:
         """The taps with adjacent axes merged into the run, on both sides alike."""
-        view = self.assembly.view(RIGHT)
-        axes = [(size, view.strides[d]) for size, d in zip(view.shape, range(len(view.shape)))]
+        axes = list(zip(self.right.view.shape, self.right.view.strides))
         loops = [(size, left, axes[d][1]) for (size, left), d in zip(self.left_taps, self.right_taps)]
         run, left_step, right_step = loops.pop()
         while loops and (loops[-1][0] == 1 or loops[-1][1:] == (run * left_step, run * right_step)):
             run *= loops.pop()[0]
+        if any(size == 0 for size, _, _ in loops):
+            loops, run = [], 0
         loops = [loop for loop in loops if loop[0] > 1]
         width = self.numbers.arithmetic.width
         reduction = Reduction(
@@ -148,31 +151,24 @@ class Product:
 
     def _is_read_in_place(self, operand: RightOperand) -> bool:
         """Adjacent f32 columns and one row of them per tap need no packing."""
-        operand_input = self.assembly.request.inputs[RIGHT]
         adjacent = operand.columns[1] == 4 or operand.columns[0] == 1
-        strides = operand_input.view.strides
-        return (
-            operand_input.array is None
-            and operand_input.view.element == "f32"
-            and adjacent
-            and not operand.loops
-            and min(strides) >= 0
-        )
+        plain = self.right.view.element == "f32" and min(self.right.view.strides) >= 0
+        return self.right.array is None and plain and adjacent and not operand.loops
 
     def _axes(
-        self, output: View, operand: RightOperand, in_place: bool
+        self, target: Target, operand: RightOperand, in_place: bool
     ) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
         """Batch axes, where the right operand moves, and row axes."""
-        right, request = self.assembly.view(RIGHT), self.assembly.request
+        right = self.right.view
         packed = operand.packed_bytes(self.numbers.arithmetic)
         batch: list[Axis] = []
         rows: list[Axis] = []
-        for d, size in enumerate(output.shape[:-1]):
+        for d, size in enumerate(target.output.shape[:-1]):
             move = right.strides[self.right_batches[d]] if d < len(self.right_batches) and size > 1 else 0
             if move and not in_place:
                 packed //= size
                 move = packed
-            axis = Axis(size, (self.left_moves[d], move, 0, output.strides[d], *moves(request, output, d)))
+            axis = Axis(size, (self.left_moves[d], move, 0, *target.moves(d)))
             (batch if move else rows).append(axis)
         return collapsed(batch), collapsed(rows)
 
@@ -180,21 +176,24 @@ class Product:
         """The right operand in panels: packed now if it is a constant, by the kernel if not."""
         assembly, numbers, arithmetic = self.assembly, self.numbers, self.numbers.arithmetic
         vectors = choose(contraction, assembly.prices, assembly.options).vectors
-        array = assembly.request.inputs[RIGHT].array
-        if array is not None:
-            return assembly.pack(RIGHT, pack(self._matrix(array), operand.run[0], arithmetic, vectors))
-        assembly.read(RIGHT)
+        if self.right.array is not None:
+            matrix = self._matrix(self.right.array)
+            return assembly.pack(RIGHT, pack(matrix, operand.run[0], arithmetic, vectors))
         place = assembly.scratch(operand.packed_bytes(arithmetic))
         assembly.prepare(
-            RIGHT,
+            self._right_place(),
             place,
             lambda f, a, b: Packing(f, a, b, operand, arithmetic, numbers.right).emit(vectors),
         )
         return place
 
+    def _right_place(self) -> Place:
+        place = self.assembly.read(RIGHT)
+        return Place(place.param, self.right_offset)
+
     def _matrix(self, array: np.ndarray) -> np.ndarray:
         """The constant right operand as [batches, taps, columns]."""
-        view = self.assembly.view(RIGHT)
+        view = self.right.view
         batches = tuple(d for d in self.right_batches if view.strides[d])
         shared = tuple(d for d in self.right_batches if not view.strides[d])
         moved = array.transpose(*shared, *batches, *self.right_taps, self.right_columns)[(0,) * len(shared)]

@@ -155,12 +155,11 @@ class RegisterTile:
             chain()
             self.f.set(accumulators[row, vector])
 
-        self._chains(taps, lambda row, vector: self.f.get(accumulators[row, vector]), finish)
+        if taps:
+            self._chains(taps, lambda row, vector: self.f.get(accumulators[row, vector]), finish)
 
     def _chains(self, taps: Sequence[int], start: Callable, finish: Callable) -> None:
         """One chain over the taps for each accumulator; the shorter side of the tile stays in locals."""
-        if not taps:
-            return
         rows, vectors = len(self.rows), len(self.vectors)
         left, right = _Loaded(self.f, uses=vectors), _Loaded(self.f, uses=rows)
         multiply, add = self.arithmetic.multiply, self.arithmetic.add
