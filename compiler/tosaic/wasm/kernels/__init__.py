@@ -22,6 +22,7 @@ _MODULES = {
         *(f"reduce_{fold}" for fold in ("sum", "product", "max", "min", "any", "all")),
         "argmax",
     ),
+    "resize": ("resize",),
     "transposed": ("transpose_conv2d",),
 }
 """Module of this package -> the ops that its `build` takes."""
