@@ -78,7 +78,7 @@ class _Messages:
     """The cost model's answers about messages, for one program."""
 
     model: CostModel
-    program: Program | None
+    program: Program
 
     def overhead(self, index: int, last: bool) -> Charge:
         return self.model.overhead(self.program, index, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -147,6 +148,14 @@ def test_error_of_native_pass_keeps_its_diagnostics(program):
 
 def test_every_registered_pass_has_the_name_it_is_registered_by():
     assert {name: pass_class(name).name for name in PASSES} == {name: name for name in PASSES}
+
+
+def test_every_pass_has_a_lit_test():
+    suite = Path(__file__).parents[2] / "lit_tests"
+    folders = {name: suite / "passes" / name for name in PASSES} | {
+        "convert-onnx-to-tosa": suite / "onnx_to_tosa"
+    }
+    assert [name for name, folder in folders.items() if not any(folder.rglob("*.*"))] == []
 
 
 def test_every_preset_parses():
