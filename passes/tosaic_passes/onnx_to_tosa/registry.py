@@ -30,6 +30,7 @@ TOPICS = (
     "shape",
     "softmax",
     "sorting",
+    "trigonometry",
 )
 """Modules of this package that hold lowerings, one a topic."""
 
