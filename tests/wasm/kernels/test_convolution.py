@@ -77,6 +77,19 @@ def test_input_may_be_part_of_a_larger_buffer() -> None:
     assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
 
 
+@pytest.mark.parametrize("pad", [0, 1])
+def test_input_may_be_channels_first(pad: int) -> None:
+    rng = np.random.default_rng(0)
+    image = values(rng, 2, 3, 12, 11).transpose(0, 2, 3, 1)
+    geometry, weights, bias = (
+        Geometry(((pad, pad),) * 2, (2, 2), (1, 1)),
+        values(rng, 6, 3, 3, 3),
+        values(rng, 6),
+    )
+    found = convolution("conv2d", image, weights, bias, geometry).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
 def test_output_may_be_part_of_a_larger_buffer() -> None:
     rng = np.random.default_rng(0)
     image, geometry = values(rng, 1, 5, 5, 3), Geometry(((0, 0), (0, 0)), (1, 1), (1, 1))
@@ -120,3 +133,16 @@ def test_instructions_per_multiply_add(
     weights, bias = np.zeros((outputs, window, window, image[-1]), np.float32), np.zeros(outputs, np.float32)
     convolved = convolution("conv2d", zeros, weights, bias, geometry)
     assert convolved.kernel().cost <= limit * convolved.request.outputs[0].size * weights[0].size
+
+
+def test_channels_first_costs_no_more_than_its_copy() -> None:
+    image, weights = (
+        np.zeros((1, 3, 224, 224), np.float32).transpose(0, 2, 3, 1),
+        np.zeros((32, 3, 3, 3), np.float32),
+    )
+    geometry = Geometry(((0, 1), (0, 1)), (2, 2), (1, 1))
+    first = convolution("conv2d", image, weights, np.zeros(32, np.float32), geometry).kernel()
+    last = convolution(
+        "conv2d", np.ascontiguousarray(image), weights, np.zeros(32, np.float32), geometry
+    ).kernel()
+    assert first.cost <= 1.01 * last.cost

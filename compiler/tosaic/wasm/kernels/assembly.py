@@ -77,13 +77,25 @@ class Assembly:
         self._preparations.append((source, target, emit_preparation))
 
     def padded_copy(
-        self, index: int, axes: Sequence[Border], conversion: Conversion, slack: int = 0
+        self,
+        index: int,
+        axes: Sequence[Border],
+        conversion: Conversion,
+        slack: int = 0,
+        reorder: bool = False,
     ) -> tuple[Place, View]:
-        """A contiguous copy of an input with zero borders, with `slack` readable bytes behind it."""
-        shape = tuple(axis.before + axis.size + axis.after for axis in axes)
-        view = View.contiguous(conversion.staged, shape)
+        """A dense copy of an input with zero borders, with `slack` readable bytes behind it.
+
+        The last axis is the innermost one, unless with `reorder` the axes keep the order that they have in memory.
+        """
+        order = sorted(range(len(axes)), key=lambda d: -abs(axes[d].stride)) if reorder else range(len(axes))
+        sizes = [axis.before + axis.size + axis.after for axis in axes]
+        dense = View.contiguous(conversion.staged, tuple(sizes[d] for d in order))
+        strides = dict(zip(order, dense.strides))
+        view = View(conversion.staged, tuple(sizes), tuple(strides[d] for d in range(len(axes))))
         place = self.scratch(view.size * view.element_bytes + slack)
-        self.prepare(Place(index), place, lambda f, a, b: emit_padded_copy(f, a, b, axes, conversion))
+        ordered = [axes[d] for d in order]
+        self.prepare(Place(index), place, lambda f, a, b: emit_padded_copy(f, a, b, ordered, conversion))
         return place, view
 
     def call(self, function: Function, streams: Sequence[Place]) -> None:

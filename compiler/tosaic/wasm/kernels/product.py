@@ -36,7 +36,8 @@ def left_view(
     if conversion.source == conversion.staged and not padded and min(view.strides) >= 0:
         return assembly.read(0, touched_runs(view, touched)), view
     assembly.read(0, touched_runs(view, [range(border.size) for border in borders]))
-    return assembly.padded_copy(0, borders, conversion, slack=_PAIR_BYTES)
+    pairs = conversion.staged == "i16"  # these are read as pairs of adjacent channels
+    return assembly.padded_copy(0, borders, conversion, _PAIR_BYTES * pairs, reorder=not pairs)
 
 
 @dataclass(frozen=True)
