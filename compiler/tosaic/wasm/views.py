@@ -59,7 +59,9 @@ class Window:
 
     def broadcast(self, shape: Sequence[int]) -> Window:
         """Repeated along dimensions of size 1 to a shape of the same rank."""
-        strides = [0 if size == 1 else stride for size, stride in zip(self.shape, self.strides)]
+        strides = [
+            stride if size == wanted else 0 for size, wanted, stride in zip(self.shape, shape, self.strides)
+        ]
         return self.with_dims(shape, strides)
 
     def as_element(self, element: str) -> Window:
