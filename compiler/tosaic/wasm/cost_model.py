@@ -10,7 +10,7 @@ from typing import Protocol
 from tosaic.wasm.grouping import Cluster, operations_of
 from tosaic.wasm.memory_plan import Step, touched
 from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, call_cost, plan
-from tosaic.wasm.translate import multiply_adds
+from tosaic.wasm.shares import shares
 from tosaic_passes.cost_model import Charge, KernelCost
 from tosaic_passes.program import Program
 
@@ -80,23 +80,9 @@ class WasmCostModel:
             functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
             functools.reduce(operator.or_, (writes for _, writes in masks), 0),
         )
-        shares = _shares(instructions, cluster, len(operations)) if cluster else ()
-        return KernelCost(tuple(operations), shares, charge, exact=all(step.kernel.exact for step in steps))
-
-
-def _shares(instructions: int, cluster: Cluster, count: int) -> tuple[int, ...]:
-    """What each op of a cluster contributes, in proportion to its arithmetic: a multiply-add or an element is one.
-
-    Ops that were folded come first and cost nothing.
-    """
-    weights = [0] * (count - len(cluster.nodes))
-    weights += [
-        multiply_adds(node) or max(v.size for v in (*node.inputs, *node.outputs)) for node in cluster.nodes
-    ]
-    total, shares, given = max(sum(weights), 1), [], 0
-    done = 0
-    for weight in weights:
-        done += weight
-        shares.append(instructions * done // total - given)
-        given += shares[-1]
-    return tuple(shares)
+        requests = [step.call.request for step in steps]
+        own = shares(instructions, cluster, requests, self.store.prices) if cluster else []
+        folded = [0] * (len(operations) - len(own))
+        return KernelCost(
+            tuple(operations), (*folded, *own), charge, exact=all(step.kernel.exact for step in steps)
+        )

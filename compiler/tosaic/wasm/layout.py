@@ -106,9 +106,9 @@ class _Layout:
 
     # Places
 
-    def _own(self, value: Value, room: int = 0, **kind: bool) -> Placed:
+    def _own(self, value: Value, room: int = 0, pinned: bool = False, is_input: bool = False) -> Placed:
         """A dense buffer for a value alone."""
-        buffer = Buffer(max(value.bytes, room), **kind)
+        buffer = Buffer(max(value.bytes, room), pinned=pinned, is_input=is_input)
         self.places[value] = Placed(buffer, Window.whole(value.element, value.shape))
         return self.places[value]
 
@@ -267,9 +267,10 @@ class _Layout:
         """The call of a root with its own operands, and of the elementwise ops fused into it."""
         root = cluster.root
         builder = _ExpressionBuilder(self, cluster.result.shape)
-        op, attributes, result = "elementwise", {}, ""
+        op, result = "elementwise", ""
+        attributes: Mapping[str, Any] = {}
         if not is_pointwise(root):
-            op, attributes, result = root.op, root.attributes, root.output.element
+            op, result, attributes = root.op, root.output.element, root.attributes
             builder.inputs = [(self._place(value), value.array) for value in root.inputs]
             builder.result(root.output)
         for node in cluster.fused:

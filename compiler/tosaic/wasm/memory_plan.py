@@ -222,7 +222,7 @@ class _Weights:
         return self._by_array[key][0]
 
     def _store(self, raw: np.ndarray) -> int:
-        content = hashlib.sha256(raw).digest()
+        content = hashlib.sha256(raw.data).digest()
         if content not in self._by_content:
             address = _aligned(self.end)
             self._by_content[content] = address
