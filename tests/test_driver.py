@@ -187,3 +187,19 @@ def test_limit_below_the_transfer_of_a_part_is_refused(tmp_path):
             onnx.parser.parse_model(HEAD), tmp_path / "a.tosaic", limit_instructions=1_000_000
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_module_that_the_network_would_not_install_is_refused(tmp_path):
+    weight = onnx.numpy_helper.from_array(np.arange(27_000_000, dtype=np.float32), "w")
+    tensor = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gather", ["w", "i"], ["y"])],
+        "large",
+        [tensor("i", onnx.TensorProto.INT64, [4])],
+        [tensor("y", onnx.TensorProto.FLOAT, [4])],
+        [weight],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(TosaicError, match="the network would refuse this module: module bytes"):
+        tosaic.compile_model(model, tmp_path / "a.tosaic")
+    assert list(tmp_path.iterdir()) == []

@@ -130,6 +130,7 @@ def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
     wasm_program = backend.compile(program)
     assembled = canister.assemble(wasm_program, backend.prices, contents.public_info(wasm_program))
     _check_messages(assembled, limit, backend.prices)
+    _check_installable(assembled, backend.prices)
     return contents.Compilation(program, wasm_program, assembled, limit, backend.prices)
 
 
@@ -147,6 +148,15 @@ def _check_messages(assembled: Canister, limit: int, prices: PriceList) -> None:
             f"the message '{dearest.name}' needs {dearest.instructions(prices):,} instructions, the limit is {limit:,}",
             f"a limit of {dearest.instructions(prices)} or more works",
         )
+
+
+def _check_installable(assembled: Canister, prices: PriceList) -> None:
+    """The network would take the module."""
+    from tosaic.replica.limits import check_module
+    from tosaic.wasm.decode import BinaryModule
+
+    operators = [function.operators for function in assembled.module.functions()]
+    check_module(assembled.wasm, BinaryModule.parse(assembled.wasm), operators, prices)
 
 
 class Backend:
