@@ -81,7 +81,10 @@ def test_within_the_stated_units_in_the_last_place(name: str) -> None:
     x = samples()
     with np.errstate(all="ignore"):
         exact = EXACT[name](x.astype(np.float64))
-    error = ulp_error(run(getattr(wasm_math, name), x), exact)
+    found = run(getattr(wasm_math, name), x)
+    if name == "sigmoid":  # may flush its subnormal results
+        exact = np.where((exact < 2.0**-126) & (found == 0), 0.0, exact)
+    error = ulp_error(found, exact)
     worst = int(np.argmax(error))
     limit = 2.5 if name in ("tanh", "sigmoid") else 2.0
     assert error[worst] <= limit, f"{name}({x[worst]!r}) is off by {error[worst]} ulp"
@@ -121,3 +124,12 @@ def test_power_of_special_values() -> None:
     np.testing.assert_array_equal(found, exact)
     finite = ~np.isnan(exact)
     np.testing.assert_array_equal(np.signbit(found[finite]), np.signbit(exact[finite]))
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("exp", 91), ("erf", 142), ("tanh", 103), ("sigmoid", 85), ("log", 119)]
+)
+def test_the_price_of_four_lanes(name: str, limit: int) -> None:
+    f = Function("f", PRICES)
+    getattr(wasm_math, name)(f)
+    assert f.cost <= limit

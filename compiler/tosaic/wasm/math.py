@@ -2,8 +2,9 @@
 
 Core SIMD without relaxed operators gives the same bits on every engine. Each function takes its argument on the
 operand stack and leaves its result there; errors are below 2 units in the last place of the exact value (tanh and
-sigmoid: 2.5) for all arguments, subnormal numbers included. Infinities, zeros and NaN follow C's `<math.h>` (IEEE
-754-2019, 9.2).
+sigmoid: 2.5) for all arguments, subnormal numbers included, but that sigmoid may be 0 below 2**-126. Infinities,
+zeros and NaN follow C's `<math.h>` (IEEE 754-2019, 9.2).
+
 The polynomials are minimax fits (iteratively reweighted least squares in f64) on the reduced ranges given with them.
 
 The price list shapes the code: a Horner step costs 6, a division 10, pmin/pmax 1 (min/max 4), shifts 2.
@@ -70,10 +71,7 @@ def splat_f64(f: Function, value: float) -> None:
 def exp(f: Function) -> None:
     """e**x."""
     x = f.local("v128")
-    splat_f32(f, 89.0)  # e**89 overflows
-    f.op("f32x4.pmin")
-    splat_f32(f, -104.0)  # e**-104 rounds to 0
-    f.op("f32x4.pmax")
+    _clamp(f, -104.0, 89.0)  # e**-104 rounds to 0, e**89 overflows
     f.set(x)
     n, r = _reduce_by_ln2(f, x)
     _exp_minus_one_reduced(f, r)
@@ -214,23 +212,28 @@ def tanh(f: Function) -> None:
 
 
 def sigmoid(f: Function) -> None:
-    """1 / (1 + e**-x), by e**-|x| so that small results keep their precision."""
-    x, e = f.local("v128"), f.local("v128")
-    f.tee(x)
-    f.op("f32x4.abs")
-    f.op("f32x4.neg")
-    exp(f)
-    f.tee(e)
-    splat_f32(f, 1.0)
-    f.get(x)
-    splat_f32(f, 0.0)
-    f.op("f32x4.lt")
-    f.op("v128.bitselect")
-    f.get(e)
-    splat_f32(f, 1.0)
+    """1 / (1 + e**-x); results below 2**-126 are 0.
+
+    With -x = n ln 2 - r and e**r = (e + o) / (e - o): (e + o) / ((e + o) + 2**n (e - o)).
+    """
+    x, total = f.local("v128"), f.local("v128")
+    _clamp(f, -89.0, 88.0)  # 2**n from 0 to infinity
+    f.set(x)
+    n, r = _reduce_by_ln2(f, x, -1.0)
+    odd, even = _half_tangent(f, r)
+    f.get(even)
+    f.get(odd)
+    f.op("f32x4.add")
+    f.tee(total)
+    f.get(even)
+    f.get(odd)
+    f.op("f32x4.sub")
+    _power_of_two(f, n)
+    f.op("f32x4.mul")
+    f.get(total)
     f.op("f32x4.add")
     f.op("f32x4.div")
-    f.release(x, e)
+    f.release(x, total, n, r, odd, even)
 
 
 def erf(f: Function) -> None:
@@ -242,11 +245,10 @@ def erf(f: Function) -> None:
     splat_f32(f, _ERF_RANGE)
     f.op("f32x4.pmin")
     f.tee(t)
-    _polynomial(f, t, _ERF)
+    _polynomial(f, t, [-coefficient for coefficient in _ERF])
     f.op("f32x4.mul")
     f.get(t)
-    f.op("f32x4.add")
-    f.op("f32x4.neg")
+    f.op("f32x4.sub")
     _exp_minus_one(f)
     f.op("f32x4.neg")
     f.release(t)
@@ -324,11 +326,14 @@ def pow(f: Function, lanes: int = 4) -> None:
     f.release(x, y, power, fraction)
 
 
-def _reduce_by_ln2(f: Function, x: int) -> tuple[int, int]:
-    """Locals (n, r) with x = n ln 2 + r and |r| <= ln 2 / 2; n stands in the low bits of its lanes."""
+def _reduce_by_ln2(f: Function, x: int, factor: float = 1.0) -> tuple[int, int]:
+    """Locals (n, r) with x = n u + r and |r| <= |u| / 2, where u = ln 2 times a power of two (or its negative).
+
+    The integer n stands in the low bits of its lanes.
+    """
     n, r = f.local("v128"), f.local("v128")
     f.get(x)
-    splat_f32(f, 1 / math.log(2))
+    splat_f32(f, 1 / (factor * math.log(2)))
     f.op("f32x4.mul")
     splat_f32(f, _ROUNDING)
     f.op("f32x4.add")
@@ -338,15 +343,59 @@ def _reduce_by_ln2(f: Function, x: int) -> tuple[int, int]:
     splat_f32(f, _ROUNDING)
     f.op("f32x4.sub")
     f.tee(r)
-    splat_f32(f, _LN2_HIGH)
+    splat_f32(f, factor * _LN2_HIGH)
     f.op("f32x4.mul")
     f.op("f32x4.sub")
     f.get(r)
-    splat_f32(f, _LN2_LOW)
+    splat_f32(f, factor * _LN2_LOW)
     f.op("f32x4.mul")
     f.op("f32x4.sub")
     f.set(r)
     return n, r
+
+
+def _half_tangent(f: Function, r: int) -> tuple[int, int]:
+    """Locals (o, e) with tanh(r / 2) = o / e, so e**r = (e + o) / (e - o), for |r| <= 0.35.
+
+    A Pade approximant: r (1 / 2 + r**2 / 120) / (1 + r**2 / 10), off by 6e-9 at most.
+    """
+    odd, even, square = (f.local("v128") for _ in range(3))
+    f.get(r)
+    f.get(r)
+    f.op("f32x4.mul")
+    f.tee(square)
+    splat_f32(f, 1 / 120)
+    f.op("f32x4.mul")
+    splat_f32(f, 0.5)
+    f.op("f32x4.add")
+    f.get(r)
+    f.op("f32x4.mul")
+    f.set(odd)
+    f.get(square)
+    splat_f32(f, 0.1)
+    f.op("f32x4.mul")
+    splat_f32(f, 1.0)
+    f.op("f32x4.add")
+    f.set(even)
+    f.release(square)
+    return odd, even
+
+
+def _power_of_two(f: Function, n: int) -> None:
+    """Push 2**n for n from -127 (0) to 128 (infinity)."""
+    f.get(n)
+    f.i32(23)
+    f.op("i32x4.shl")
+    splat_i32(f, _EXPONENT_BIAS)
+    f.op("i32x4.add")
+
+
+def _clamp(f: Function, low: float, high: float) -> None:
+    """Into [low, high]; NaN stays."""
+    splat_f32(f, high)
+    f.op("f32x4.pmin")
+    splat_f32(f, low)
+    f.op("f32x4.pmax")
 
 
 def _exp_minus_one_reduced(f: Function, r: int) -> None:
@@ -365,11 +414,7 @@ def _exp_minus_one(f: Function) -> None:
     x, scale = f.local("v128"), f.local("v128")
     f.set(x)
     n, r = _reduce_by_ln2(f, x)
-    f.get(n)
-    f.i32(23)
-    f.op("i32x4.shl")
-    splat_i32(f, _EXPONENT_BIAS)
-    f.op("i32x4.add")
+    _power_of_two(f, n)
     f.tee(scale)
     _exp_minus_one_reduced(f, r)
     f.op("f32x4.mul")
