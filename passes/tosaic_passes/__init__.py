@@ -20,6 +20,7 @@ PASSES = (
     "count-instructions",
     "fold-batch-norms",
     "fold-transposes",
+    "isolate-regions",
     "outline-weights",
     "split-execution",
 )
@@ -34,6 +35,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "fold-batch-norms",  # the layouts are settled: scales and offsets stand right behind their convolution
         "canonicalize",
         "cse",
+        "isolate-regions",  # branches and loops, where the folds before have put constants of theirs outside
         "tosa-validate{strict-op-spec-alignment=true}",  # against the target that the module names
     ),
 }

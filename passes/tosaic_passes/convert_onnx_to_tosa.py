@@ -26,6 +26,7 @@ from typing import ClassVar
 from torch_mlir import ir
 
 from tosaic_passes.errors import TosaicError, UnsupportedNodesError
+from tosaic_passes.isolate_regions import isolate_regions
 from tosaic_passes.onnx_to_tosa.target import attach_target
 from tosaic_passes.onnx_to_tosa.walk import FunctionLowering
 from tosaic_passes.program import Program
@@ -51,6 +52,7 @@ class ConvertOnnxToTosaPass:
                 raise UnsupportedNodesError(lowering.failures)
             main.operation.erase()
             lowered.attributes["sym_name"] = ir.StringAttr.get("main")
+            isolate_regions(lowered.operation)
             attach_target(program.module)
         if lowering.narrowed:
             kinds = ", ".join(sorted(lowering.narrowed))

@@ -146,6 +146,13 @@ def test_branches_of_different_shapes_are_refused() -> None:
         load(model(graph))
 
 
+def test_a_branch_without_static_shapes_is_refused() -> None:
+    branches = BRANCHES.replace("b = Abs(x)", "n = NonZero(x) b = Gather(x, n)")
+    graph = f"g (float[2] x, bool c) => (float[N] y) {{ [choice] y = If(c) <{branches}> }}"
+    with pytest.raises(Exception, match="If node 'choice': data decides whether its else branch is taken"):
+        load(model(graph))
+
+
 LOOP = """last, all = Loop(n, , x) <body = b (int64 i, bool c, float[2] s) => (bool c, float[2] t, float[2] u) {
     t = Neg(s) u = Identity(t) }> }"""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value
+from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
 
 if TYPE_CHECKING:
     from tosaic.frontend.resolution import Resolver, Scope
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 class UnresolvedError(ValueError):
     """The results of a node have no static type, with the reason."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 def taken_branch(node: onnx.NodeProto, operands: Sequence[Value | None]) -> onnx.GraphProto | None:
@@ -42,13 +46,18 @@ def _infer_if(resolver: Resolver, node: StaticNode, scope: Scope) -> list[onnx.T
     for key in ("then_branch", "else_branch"):
         branch = _graph(node.proto, key)
         node.graphs[key] = resolver.graph(branch, [], scope, f"{node.name}/{key}/")
+        if any(output.type is None for output in node.graphs[key].outputs):
+            raise UnresolvedError(
+                f"data decides whether its {key.replace('_', ' ')} is taken, which gives no static shapes",
+                "bind the input that decides with --constant",
+            )
     pairs = zip(node.graphs["then_branch"].outputs, node.graphs["else_branch"].outputs)
     return [_common_type(one, other) for one, other in pairs]
 
 
-def _common_type(one: Value, other: Value) -> onnx.TypeProto | None:
-    if one.type is None or other.type is None:
-        return None
+def _common_type(one: Value, other: Value) -> onnx.TypeProto:
+    assert one.type is not None
+    assert other.type is not None
     if one.type != other.type:
         raise UnresolvedError(f"its branches give {_shown(one.type)} and {_shown(other.type)}")
     return one.type_proto
@@ -58,13 +67,11 @@ def _infer_loop(resolver: Resolver, node: StaticNode, scope: Scope) -> list[onnx
     trip_count, condition = node.inputs[:2]
     states = _present(node.inputs[2:])
     iteration = Value("iteration", TensorType(np.dtype(np.int64), ()))
-    going_on = Value("condition", TensorType(np.dtype(np.bool_), ()))
+    going_on = constant("condition", np.array(True))  # or else the iteration would not run
     body = _body(resolver, node, [iteration, going_on, *_carried(states)], scope)
     next_condition, *outputs = body.outputs
     _require_same_types(states, outputs[: len(states)])
-    counted = (condition is None or _is_true(condition)) and (
-        next_condition is going_on or _is_true(next_condition)
-    )
+    counted = (condition is None or _is_true(condition)) and _is_true(next_condition)
     length = _trip_count(trip_count) if counted else None
     return [state.type_proto for state in states] + [_stacked(o, length, 0) for o in outputs[len(states) :]]
 
@@ -118,7 +125,8 @@ def _require_same_types(states: Sequence[Value], results: Sequence[Value]) -> No
     for state, result in zip(states, results):
         if state.type is not None and result.type is not None and state.type != result.type:
             raise UnresolvedError(
-                f"its state '{state.name}' changes from {_shown(state.type)} to {_shown(result.type)}"
+                f"its state '{state.name}' changes from {_shown(state.type)} to {_shown(result.type)}, "
+                "and how often it runs depends on data or is too often for unrolling"
             )
 
 

@@ -18,6 +18,7 @@ from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
 from tosaic.frontend.type_rules import has_rule, infer_types_by_rule
+from tosaic.frontend.unrolling import unroll
 
 Scope = ChainMap[str, Value]
 
@@ -81,12 +82,12 @@ class Resolver:
         for index, node in enumerate(proto.node):
             if index not in live:
                 continue
-            resolved = self._node(node, prefix + (node.name or f"{node.op_type}_{index}"), scope)
+            resolved = self.node(node, prefix + (node.name or f"{node.op_type}_{index}"), scope)
             _adopt(resolved, declared)
             nodes += resolved
         return StaticGraph(list(inputs), [scope[info.name] for info in proto.output], nodes)
 
-    def _node(self, proto: onnx.NodeProto, name: str, scope: Scope) -> list[StaticNode]:
+    def node(self, proto: onnx.NodeProto, name: str, scope: Scope) -> list[StaticNode]:
         """Binds the results in `scope`; returns the nodes that compute them, none if they are constant."""
         if proto.op_type == "Constant" and not proto.domain:
             scope[proto.output[0]] = constant(proto.output[0], _constant_value(proto, self._tensors))
@@ -94,7 +95,10 @@ class Resolver:
         inputs = [scope[operand] if operand else None for operand in proto.input]
         branch = control_flow.taken_branch(proto, inputs)
         if branch is not None:
-            return self._inline(proto, branch, name, scope)
+            return self._inline(proto, self.graph(branch, [], scope, f"{name}/"), scope)
+        unrolled = unroll(self, proto, name, inputs, scope)
+        if unrolled is not None:
+            return self._inline(proto, unrolled, scope)
         results = [Value(result) if result else None for result in proto.output]
         node = StaticNode(proto, name, inputs, results, opset=self.opsets.versions.get(proto.domain, 1))
         self._infer(node, scope)
@@ -107,10 +111,7 @@ class Resolver:
                 result.array = array
         return []
 
-    def _inline(
-        self, proto: onnx.NodeProto, branch: onnx.GraphProto, name: str, scope: Scope
-    ) -> list[StaticNode]:
-        graph = self.graph(branch, [], scope, f"{name}/")
+    def _inline(self, proto: onnx.NodeProto, graph: StaticGraph, scope: Scope) -> list[StaticNode]:
         scope.update((result, value) for result, value in zip(proto.output, graph.outputs) if result)
         return graph.nodes
 
@@ -141,7 +142,8 @@ class Resolver:
                     result.type = _static_type(result.name, type_proto)
         except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, UnresolvedError) as error:
             reason = str(error).strip().splitlines()[0]
-            node.failure = UnsupportedNode(node.name, node.proto.op_type, reason)
+            remedy = error.remedy if isinstance(error, UnresolvedError) else ""
+            node.failure = UnsupportedNode(node.name, node.proto.op_type, reason, remedy)
 
     def _types(self, node: StaticNode, scope: Scope) -> Sequence[onnx.TypeProto | None]:
         proto = node.proto

@@ -6,7 +6,7 @@ Every method takes and gives `Tensor`; where all operands are constants the resu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import ml_dtypes
@@ -38,6 +38,8 @@ from tosaic_passes.onnx_to_tosa.tensor import Tensor
 from tosaic_passes.weights import WeightTable
 
 Operand = Tensor | np.ndarray | float | int | bool
+RegionBody = Callable[[list[Tensor]], Sequence[Tensor]]
+"""Emits the inside of a region on its arguments and gives what it yields."""
 
 _COMPARISONS = {"equal", "greater", "greater_equal"}
 _ORDERED = {"greater", "greater_equal", "maximum", "minimum"}
@@ -104,6 +106,23 @@ class TosaBuilder:
             attributes={key: self._attribute(value) for key, value in attributes.items()},
         )
         return Tensor(shape, dtype, value=operation.results[0])
+
+    def fill_region(self, region: ir.Region, inputs: Sequence[Tensor], body: RegionBody) -> None:
+        """One block with arguments like `inputs`, what `body` emits on them, and a `tosa.yield` of its results.
+
+        The body may read what is around; the constants that it makes are not used outside.
+        """
+        types = [storage_type(x.shape, x.dtype) for x in inputs]
+        block = ir.Block.create_at_start(region, types, [ir.Location.current] * len(types))
+        arguments = [Tensor(x.shape, x.dtype, value=v) for x, v in zip(inputs, block.arguments)]
+        outside = self._constants
+        self._constants = dict(outside)
+        try:
+            with ir.InsertionPoint(block):
+                results = [self.value(result) for result in body(arguments)]
+                ir.Operation.create("tosa.yield", operands=results)
+        finally:
+            self._constants = outside
 
     def _constant_value(self, name: str, attribute: ir.Attribute, type: ir.Type) -> ir.Value:
         if attribute not in self._constants:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.builder import TosaBuilder
@@ -9,13 +12,24 @@ from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
 from tosaic_passes.weights import WeightTable
 
 
+@dataclass(frozen=True)
+class Region:
+    """A graph inside the node at hand: a branch, the body of a loop."""
+
+    lower: Callable[[Sequence[Tensor]], list[Tensor | None]]
+    """Emits the graph on these arguments at the insertion point and gives its results."""
+    constant_results: tuple[np.ndarray | None, ...]
+    """The values of those results that are known before the graph is lowered."""
+
+
 class LoweringContext(TosaBuilder):
-    """The builder, the opset, and what ONNX says about the results of the node at hand."""
+    """The builder, the opset, and what ONNX says about the node at hand: types of its results, its regions."""
 
     def __init__(self, weights: WeightTable, opset: dict[str, int]) -> None:
         super().__init__(weights)
         self.opset = opset
         self.results: tuple[ResultType | None, ...] = ()
+        self.regions: tuple[Region, ...] = ()
 
     @property
     def result(self) -> ResultType:

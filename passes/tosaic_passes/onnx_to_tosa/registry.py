@@ -13,6 +13,7 @@ TOPICS = (
     "cast",
     "comparison",
     "constants",
+    "control_flow",
     "convolution",
     "einsum",
     "elementwise",

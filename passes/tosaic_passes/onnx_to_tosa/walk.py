@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch_mlir.dialects import func
 
 from tosaic_passes.errors import UnsupportedNode
 from tosaic_passes.onnx_to_tosa import registry
-from tosaic_passes.onnx_to_tosa.context import LoweringContext
+from tosaic_passes.onnx_to_tosa.context import LoweringContext, Region
 from tosaic_passes.onnx_to_tosa.dtypes import MAX_RANK, narrowed, narrowing_loses, onnx_dtype, storage_type
 from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
 from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
@@ -51,7 +52,8 @@ class FunctionLowering:
         self._bind_arguments(old_block.arguments, block.arguments)
         with ir.InsertionPoint(block):
             self._context = LoweringContext(self._weights, self._opset)
-            results = self._lower_block(old_block)
+            self._lower_operations(old_block)
+            results = [self._returned(value) for value in _terminator(old_block).operands]
             func.ReturnOp(results)
         self._finish_signature(lowered, inputs, results)
 
@@ -90,14 +92,30 @@ class FunctionLowering:
 
     # Nodes
 
-    def _lower_block(self, block: ir.Block) -> list[ir.Value]:
+    def _lower_operations(self, block: ir.Block) -> None:
         for op in block.operations:
             operation = op.operation
             if operation.name in _TERMINATORS:
-                return [self._returned(value) for value in operation.operands]
+                return
             with operation.location:
                 self._lower_operation(operation)
-        return []
+
+    def _region(self, region: ir.Region) -> Region:
+        block = region.blocks[0]
+        yielded = [self._tensors.get(value) for value in _terminator(block).operands]
+        return Region(
+            lower=functools.partial(self._lower_region, block),
+            constant_results=tuple(None if tensor is None else tensor.array for tensor in yielded),
+        )
+
+    def _lower_region(self, block: ir.Block, arguments: Sequence[Tensor]) -> list[Tensor | None]:
+        """The results of a graph inside the node at hand, which stays at hand."""
+        node = self._context.results, self._context.regions
+        for old, argument in zip(block.arguments, arguments, strict=True):
+            self._tensors[old] = self._context.reshape(argument, ir.RankedTensorType(old.type).shape)
+        self._lower_operations(block)
+        self._context.results, self._context.regions = node
+        return [self._tensors[value] for value in _terminator(block).operands]
 
     def _returned(self, value: ir.Value) -> ir.Value:
         tensor = self._tensors[value]
@@ -132,6 +150,7 @@ class FunctionLowering:
         attributes = self._attributes(operation, lowering)
         _check_operands(operands, lowering)
         self._context.results = results
+        self._context.regions = tuple(self._region(region) for region in operation.regions)
         outputs = lowering.function(self._context, *operands, **attributes)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         _check_outputs(outputs, results)
@@ -190,6 +209,10 @@ class FunctionLowering:
     def _note_narrowing(self, result: ResultType) -> None:
         if narrowing_loses(result.onnx_dtype):
             self.narrowed.add(f"{result.onnx_dtype} as {result.dtype}")
+
+
+def _terminator(block: ir.Block) -> ir.Operation:
+    return block.operations[len(block.operations) - 1].operation
 
 
 def _op_type(operation: ir.Operation) -> str:
