@@ -10,7 +10,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/demo ## compile a trained file-type model to a canister and ask it about a real file
-	$(BIN)/python examples/file_type.py README.md
+	$(BIN)/python examples/file_type.py examples/file_type.py
 
 test: .venv/test ## all tests: pytest, then lit
 	$(BIN)/python -m pytest -n $(JOBS)

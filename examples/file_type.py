@@ -19,19 +19,22 @@ import numpy as np
 import tosaic
 from tosaic.report import messages_table
 
+OUTPUT = Path("build") / "file_type.tosaic"
 MODEL = files("magika") / "models" / "standard_v3_3"
 
 
 def main() -> None:
     path = Path(sys.argv[1])
     config = json.loads((MODEL / "config.min.json").read_text())
-    artifact = tosaic.compile_model(str(MODEL / "model.onnx"), "build/file_type.tosaic", batch_size=1)
+    OUTPUT.parent.mkdir(exist_ok=True)
+    artifact = tosaic.compile_model(str(MODEL / "model.onnx"), OUTPUT, batch_size=1)
     result = tosaic.load(artifact).run({"bytes": features(path.read_bytes(), config)})
     scores = result.outputs["target_label"][0]
     best = int(scores.argmax())
     label = describe(config["target_labels_space"][best])
     print(f"{path.name}: {label}, says the canister with {scores[best]:.1%} certainty\n")
     print(messages_table(result.messages))
+    print(f"\nThe canister is in {OUTPUT}; it runs on the network as it is.")
 
 
 def features(content: bytes, config: dict) -> np.ndarray:

@@ -149,7 +149,7 @@ def _symbols(inputs: Mapping[str, _Input]) -> dict[str, list[tuple[_Input, int]]
 
 def _bind_batch(inputs: Mapping[str, _Input], size: int) -> None:
     open_inputs = [(declared, axes) for declared in inputs.values() if (axes := _unknown_axes(declared))]
-    if not open_inputs:
+    if not open_inputs and any(declared.dims[:1] != [size] for declared in inputs.values() if declared.dims):
         raise TosaicError(f"batch size {size} has nothing to bind: every input has a static shape")
     for declared, axes in open_inputs:
         _bind_dim(declared, axes[0], size)
