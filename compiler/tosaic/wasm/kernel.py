@@ -121,7 +121,7 @@ class KernelOptions:
     """
 
     function_bytes: int = 60_000
-    locals: int = 220
+    locals: int = 288
     calls_per_install: int = 2_000
 
 
