@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tosaic.wasm.kernel import KernelOptions
-from wasm.kernels.products import Case, Geometry, case, convolutions, ordered_depthwise, values
+from wasm.kernels.products import Case, Geometry, case, convolutions, integers, ordered_depthwise, values
 
 
 def depthwise(
@@ -30,6 +30,36 @@ def test_equals_ordered_sums_bit_for_bit(data: st.DataObject) -> None:
     bias = values(rng, data.draw(st.sampled_from([1, channels * multiplier])))
     found = depthwise(image, weights, bias, geometry, constant=data.draw(st.booleans())).run()
     assert np.array_equal(found, ordered_depthwise(image, weights, bias, geometry))
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "result"),
+    [((np.int8, np.int8, np.int32), "i32"), ((np.int16, np.int8, np.int64), "i48")],
+    ids=["i8", "i16"],
+)
+@given(data=st.data())
+def test_integers_are_exact(dtypes: tuple[type, type, type], result: str, data: st.DataObject) -> None:
+    geometry, image_sizes, window = data.draw(convolutions(axes=2))
+    channels, multiplier, constant = (
+        data.draw(st.integers(1, 18)),
+        data.draw(st.integers(1, 3)),
+        data.draw(st.booleans()),
+    )
+    zeros = data.draw(st.tuples(*[st.integers(-128, 127)] * 2)) if result == "i32" else (0, 0)
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 30)))
+    image = integers(rng, dtypes[0], 1, *image_sizes, channels)
+    weights = integers(rng, dtypes[1], *window, channels, multiplier)
+    bias = rng.integers(-(1 << 20), 1 << 20, channels * multiplier).astype(dtypes[2])
+    convolved = case(
+        "depthwise_conv2d",
+        [(image, False), (weights, constant), (bias, constant)],
+        (1, *geometry.output(image_sizes, window), channels * multiplier),
+        geometry.attributes,
+        zeros,
+        result,
+    )
+    values = image.astype(np.float64) - zeros[0], weights.astype(np.float64) - zeros[1]
+    assert np.array_equal(convolved.run(), ordered_depthwise(*values, bias, geometry))
 
 
 @pytest.mark.parametrize("options", [KernelOptions(locals=40), KernelOptions(function_bytes=8_000)], ids=str)

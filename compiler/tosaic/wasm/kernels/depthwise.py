@@ -1,4 +1,4 @@
-"""depthwise_conv2d: NHWC activations, HWCM weights; each channel on its own, 4 output channels in a vector.
+"""depthwise_conv2d: NHWC activations, HWCM weights; each channel on its own, output channels in the lanes of a vector.
 
 The weights of a vector stay in locals while all pixels pass. Pixels are computed in tiles whose input pixels are
 loaded once each; taps that fall on the zero border are left out. Tiles along an axis that see the border in the
@@ -23,10 +23,9 @@ from tosaic.wasm.kernels.epilogue import Epilogue, Target
 from tosaic.wasm.kernels.numbers import Numbers, numbers_of
 from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
 from tosaic.wasm.kernels.product import Bias, bias_of, left_view
-from tosaic.wasm.kernels.staging import Border
+from tosaic.wasm.kernels.staging import Border, touched_runs
 from tosaic.wasm.kernels.streams import (
     BIAS,
-    LANES,
     LEFT,
     OUTPUT,
     RIGHT,
@@ -36,12 +35,13 @@ from tosaic.wasm.kernels.streams import (
     nearly_equal,
     nest,
 )
+from tosaic.wasm.kernels.tile import Arithmetic
 
 INPUT, WEIGHTS, BIAS_INPUT, ZERO_POINTS = range(4)
 
 _HEIGHTS, _WIDTHS = range(1, 9), range(1, 17)  # tiles that are tried
 _PASSING_LOCALS = 12  # loop ends and values of the epilogue
-_PRODUCT_BYTES = 12  # of code, for one product
+_OPERATOR_BYTES = 2.6  # of code, on average
 
 VERTICAL, HORIZONTAL = range(2)
 
@@ -67,6 +67,13 @@ class Window:
         first = output * self.stride - self.before
         pairs = ((tap, first + tap * self.dilation) for tap in range(self.taps))
         return tuple((tap, index) for tap, index in pairs if 0 <= index < self.inputs)
+
+    def trimmed(self) -> tuple[Window, int]:
+        """The same window without the taps before the first and behind the last that ever meet the input, and the
+        number of the former."""
+        used = [tap for output in range(self.outputs) for tap, _ in self.reached(output)]
+        first, taps = (min(used), max(used) + 1 - min(used)) if used else (0, 0)
+        return replace(self, taps=taps, before=self.before - first * self.dilation), first
 
     def inputs_reached(self) -> list[int]:
         """The input indices that some output's window holds."""
@@ -114,6 +121,7 @@ class Depthwise:
     many bytes the input moves per input index; `columns` output channels, `multiplier` of them an input channel.
     """
 
+    arithmetic: Arithmetic
     windows: tuple[Window, Window]
     batch: Axis
     pixels: tuple[Axis, Axis]
@@ -145,7 +153,7 @@ def _fields(strip: Strip) -> tuple:
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """depthwise_conv2d; attributes `pad` (top, bottom, left, right), `stride`, `dilation`."""
-    numbers = numbers_of(request, ZERO_POINTS)
+    numbers = numbers_of(request, ZERO_POINTS, pairs=False)
     for padded in (False, True):
         assembly = Assembly(request, prices, options)
         target, bias = Target.whole(assembly), bias_of(assembly, BIAS_INPUT, numbers)
@@ -157,7 +165,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
             f"a depthwise window of {depthwise.taps} taps does not fit into a WebAssembly function"
         )
     weights = _weights(assembly, numbers)
-    streams = [place, weights, bias.place or weights, target.place, *target.fused_places]
+    streams = [place, weights or place, bias.place or place, target.place, *target.fused_places]
     assembly.call(emit(depthwise, prices, options), streams)
     return assembly.kernel()
 
@@ -168,12 +176,19 @@ def _described(
     """The convolution and the place of its input: as it lies, or (`padded`) a copy with zero borders, for windows so
     large that code for each way of seeing the border would not fit."""
     request, output, source = assembly.request, assembly.output, assembly.view(INPUT)
-    taps = request.inputs[WEIGHTS].view.shape[:2]
-    windows = [_window(request, axis) for axis in (VERTICAL, HORIZONTAL)]
+    windows = [_window(request, axis).trimmed()[0] for axis in (VERTICAL, HORIZONTAL)]
+    taps = math.prod(window.taps for window in windows)
     borders = [Border(size, stride) for size, stride in zip(source.shape, source.strides)]
     if padded:
         borders[1:3] = [_border(window, border) for window, border in zip(windows, borders[1:3])]
-        windows = [replace(window, inputs=window.extent, before=0) for window in windows]
+        windows = [
+            replace(
+                window,
+                inputs=border.before + border.size + border.after,
+                before=window.before - border.before,
+            )
+            for window, border in zip(windows, borders[1:3])
+        ]
     touched = [
         range(source.shape[0]),
         *(window.inputs_reached() for window in windows),
@@ -186,13 +201,14 @@ def _described(
     ]
     epilogue = Epilogue.of(request, target)
     return place, Depthwise(
+        numbers.arithmetic,
         (windows[VERTICAL], windows[HORIZONTAL]),
         batch=axes[0],
         pixels=(axes[1], axes[2]),
         pixel_steps=(view.strides[1], view.strides[2]),
         columns=output.shape[3],
         multiplier=request.inputs[WEIGHTS].view.shape[3],
-        column_steps=(view.strides[3], 4 * math.prod(taps), bias.step, *epilogue.steps),
+        column_steps=(view.strides[3], 4 * taps, bias.step, *epilogue.steps),
         epilogue=epilogue,
         bias_start=bias.start,
         exact_bias=bias.exact,
@@ -213,90 +229,131 @@ def _window(request: KernelRequest, axis: int) -> Window:
 
 def _border(window: Window, axis: Border) -> Border:
     size = min(window.inputs, window.extent - window.before)
-    return Border(size, axis.stride, window.before, window.extent - window.before - size)
+    return Border(size, axis.stride, max(0, window.before), window.extent - window.before - size)
 
 
-def _weights(assembly: Assembly, numbers: Numbers) -> Place:
-    """The weights vector by vector, and in each of these tap by tap."""
+def _weights(assembly: Assembly, numbers: Numbers) -> Place | None:
+    """The weights vector by vector, and in each of these tap by tap; None if all taps fall on the border."""
     array, view = assembly.request.inputs[WEIGHTS].array, assembly.view(WEIGHTS)
-    height, width, channels, multiplier = view.shape
+    (rows, top), (columns, left) = (
+        _window(assembly.request, axis).trimmed() for axis in (VERTICAL, HORIZONTAL)
+    )
+    if rows.taps * columns.taps == 0:
+        return None
+    _, _, channels, multiplier = view.shape
     if array is not None:
-        matrix = numbers.converted(array.reshape(1, height * width, channels * multiplier))
+        used = array[top : top + rows.taps, left : left + columns.taps]
+        matrix = numbers.converted(used.reshape(1, -1, channels * multiplier))
         return assembly.pack(WEIGHTS, pack(matrix, 1, numbers.arithmetic, 1))
     if multiplier > 1 and channels > 1 and view.strides[2] != multiplier * view.strides[3]:
         raise TosaicError("the weights of tosa.depthwise_conv2d are not contiguous in their last two axes")
-    columns = (channels * multiplier, view.strides[3] if multiplier > 1 else view.strides[2])
-    operand = RightOperand((), ((height, view.strides[0]),), (width, view.strides[1]), columns)
+    outputs = (channels * multiplier, view.strides[3] if multiplier > 1 else view.strides[2])
+    operand = RightOperand((), ((rows.taps, view.strides[0]),), (columns.taps, view.strides[1]), outputs)
     place = assembly.scratch(operand.packed_bytes(numbers.arithmetic))
+    start = top * view.strides[0] + left * view.strides[1]
+    used_rows, used_columns = range(top, top + rows.taps), range(left, left + columns.taps)
+    touched = touched_runs(view, [used_rows, used_columns, range(channels), range(multiplier)])
     assembly.prepare(
-        assembly.read(WEIGHTS),
+        Place(assembly.read(WEIGHTS, touched).param, start),
         place,
         lambda f, a, b: Packing(f, a, b, operand, numbers.arithmetic, numbers.right).emit(1),
     )
     return place
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """An axis cut into tiles of a size, in sums: over all tiles (outputs, products, inputs loaded), and over the
+    code of all strips (the same); and the most inputs of one tile."""
+
+    size: int
+    tiles: int
+    outputs: int
+    products: int
+    loads: int
+    code_outputs: int
+    code_products: int
+    code_loads: int
+    widest: int
+
+    @classmethod
+    def of(cls, window: Window, size: int) -> _Cut:
+        found = strips(window, size)
+        products = [sum(map(len, strip.taps)) for strip in found]
+        reached = [len({index for taps in strip.taps for _, index in taps}) for strip in found]
+        return cls(
+            size=max(len(strip.taps) for strip in found),
+            tiles=sum(strip.tiles for strip in found),
+            outputs=window.outputs,
+            products=sum(strip.tiles * count for strip, count in zip(found, products)),
+            loads=sum(strip.tiles * count for strip, count in zip(found, reached)),
+            code_outputs=sum(len(strip.taps) for strip in found),
+            code_products=sum(products),
+            code_loads=sum(reached),
+            widest=max(reached),
+        )
+
+
 @lru_cache(maxsize=512)
 def choose(d: Depthwise, prices: PriceList, options: KernelOptions) -> Tile | None:
     """The tile with the least price for all calls and one install; None if the code of none fits."""
-    rows = {
-        size: strips(d.windows[VERTICAL], size) for size in _HEIGHTS if size <= d.windows[VERTICAL].outputs
-    }
-    columns = {
-        size: strips(d.windows[HORIZONTAL], size) for size in _WIDTHS if size <= d.windows[HORIZONTAL].outputs
-    }
+    vertical, horizontal = (
+        [_Cut.of(window, size) for size in sizes if size <= window.outputs]
+        for window, sizes in zip(d.windows, (_HEIGHTS, _WIDTHS))
+    )
     priced = []
-    for (height, vertical), (width, horizontal), hoisted in itertools.product(
-        rows.items(), columns.items(), (True, False)
-    ):
-        price = _price(d, vertical, horizontal, hoisted, prices, options)
+    for v, h, hoisted in itertools.product(vertical, horizontal, (True, False)):
+        price = _price(d, v, h, hoisted, prices, options)
         if price is not None:
-            priced.append((price, height, width, hoisted))
+            priced.append((price, v.size, h.size, hoisted))
     return Tile(*min(priced)[1:]) if priced else None
 
 
 def _price(
-    d: Depthwise,
-    vertical: Sequence[Strip],
-    horizontal: Sequence[Strip],
-    hoisted: bool,
-    prices: PriceList,
-    options: KernelOptions,
+    d: Depthwise, v: _Cut, h: _Cut, hoisted: bool, prices: PriceList, options: KernelOptions
 ) -> float | None:
     """Estimated price of all calls and a share of one install, per call; None if the tile breaks a limit."""
+    live = min(v.widest, d.windows[VERTICAL].taps) * h.widest if v.size * h.size > 1 else 0
+    if live + hoisted * d.taps + _PASSING_LOCALS > options.locals:
+        return None
+    pieces = (
+        v.code_products * h.code_products + v.code_loads * h.code_loads + 2 * v.code_outputs * h.code_outputs
+    )
+    operators = 4 * pieces * _vectors_in_code(d)
+    if operators * _OPERATOR_BYTES > options.function_bytes:
+        return None
     price = prices.operators
     get = price["local.get"]
-    product = 2 * get + price["f32x4.mul"] + price["f32x4.add"] + (0 if hoisted else get)
-    vectors = math.ceil(d.columns / LANES) * d.batch.size
-    call, products = vectors * d.taps * 3 * get, 0
-    for v, h in itertools.product(vertical, horizontal):
-        rows, columns = _reached(v), _reached(h)
-        inside = sum(map(len, v.taps)) * sum(map(len, h.taps))
-        outputs = len(v.taps) * len(h.taps)
-        live = min(len(rows), d.windows[VERTICAL].taps) * len(columns) if outputs > 1 else 0
-        if live + hoisted * d.taps + _PASSING_LOCALS > options.locals:
-            return None
-        tile = inside * product + 2 * get * len(rows) * len(columns) + 4 * get * outputs + 16 * get
-        call += vectors * v.tiles * h.tiles * tile
-        products += inside + 2 * outputs
-    period = len(_vector_channels(d)[0])
-    if products * period * _PRODUCT_BYTES > options.function_bytes:
-        return None
-    return call + prices.compile_per_operator * 4 * products * period / options.calls_per_install
-
-
-def _reached(strip: Strip) -> set[int]:
-    return {index for taps in strip.taps for _, index in taps}
+    product = 2 * get + price[d.arithmetic.multiply] + price[d.arithmetic.add] + (0 if hoisted else get)
+    vector = (
+        v.products * h.products * product
+        + 2 * get * v.loads * h.loads
+        + 4 * get * v.outputs * h.outputs
+        + 16 * get * v.tiles * h.tiles
+        + 3 * get * hoisted * d.taps
+    )
+    call = vector * math.ceil(d.columns / d.arithmetic.lanes) * d.batch.size
+    return call + prices.compile_per_operator * operators / options.calls_per_install
 
 
 def _vector_channels(d: Depthwise) -> tuple[list[tuple[int, ...]], int]:
     """The pattern of input channels along the output's vectors: the channel of each lane for every vector of one
     period, and the number of input channels in a period."""
-    if d.multiplier % LANES == 0:
-        return [(0,) * LANES], 1
-    channels = LANES // math.gcd(LANES, d.multiplier)
+    width = d.arithmetic.lanes
+    if d.multiplier % width == 0:
+        return [(0,) * width], 1
+    channels = width // math.gcd(width, d.multiplier)
     lanes = [column // d.multiplier for column in range(channels * d.multiplier)]
-    return [tuple(lanes[i : i + LANES]) for i in range(0, len(lanes), LANES)], channels
+    return [tuple(lanes[i : i + width]) for i in range(0, len(lanes), width)], channels
+
+
+def _vectors_in_code(d: Depthwise) -> int:
+    """How many vectors of channels have code of their own."""
+    patterns, width = _vector_channels(d)[0], d.arithmetic.lanes
+    if d.multiplier % width == 0:
+        return 1
+    whole, rest = divmod(d.columns, len(patterns) * width)
+    return (len(patterns) if whole else 0) + math.ceil(rest / width)
 
 
 @lru_cache(maxsize=512)
@@ -322,19 +379,20 @@ class _Emission:
 
     def _channels(self) -> None:
         patterns, channels = _vector_channels(self.d)
-        if self.d.multiplier % LANES == 0:
-            inner = self._channel_axis(self.d.multiplier // LANES, LANES, 0)
+        width = self.d.arithmetic.lanes
+        if self.d.multiplier % width == 0:
+            inner = self._channel_axis(self.d.multiplier // width, width, 0)
             outer = self._channel_axis(self.d.columns // self.d.multiplier, self.d.multiplier, 1)
-            nest(self.f, collapsed([outer, inner]), lambda: self._vectors(patterns, LANES))
+            nest(self.f, collapsed([outer, inner]), lambda: self._vectors(patterns, width))
             return
-        period = len(patterns) * LANES
+        period = len(patterns) * width
         whole, rest = divmod(self.d.columns, period)
         axis = self._channel_axis(whole, period, channels)
         if whole:
-            nest(self.f, collapsed([axis]), lambda: self._vectors(patterns, LANES))
+            nest(self.f, collapsed([axis]), lambda: self._vectors(patterns, width))
         if rest:
             self._move(axis, whole)
-            self._vectors(patterns[: math.ceil(rest / LANES)], (rest - 1) % LANES + 1)
+            self._vectors(patterns[: math.ceil(rest / width)], (rest - 1) % width + 1)
             self._move(axis, -whole)
 
     def _channel_axis(self, size: int, columns: int, channels: int) -> Axis:
@@ -351,8 +409,9 @@ class _Emission:
             strips(window, size) for window, size in zip(self.d.windows, (self.tile.height, self.tile.width))
         )
         for index, channels in enumerate(patterns):
-            lanes = last_lanes if index == len(patterns) - 1 else LANES
-            vector = _Vector(self.f, self.d, self.tile, index * LANES, channels, lanes)
+            width = self.d.arithmetic.lanes
+            lanes = last_lanes if index == len(patterns) - 1 else width
+            vector = _Vector(self.f, self.d, self.tile, index * width, channels, lanes)
             vector.load()
             for v, h in itertools.product(vertical, horizontal):
                 vector.strips(v, h)
@@ -374,11 +433,13 @@ class _Vector:
         """Bias and weights into locals."""
         f = self.f
         self._bias = f.local("v128")
+        arithmetic = self.d.arithmetic
         if self.d.bias_start == "scalar":
             f.get(BIAS)
-            f.memory("v128.load32_splat")
+            f.memory(f"v128.load{8 * arithmetic.sum_bytes}_splat")
         else:
-            load_words(f, BIAS, 4 * self.column, self.lanes if self.d.exact_bias else LANES)
+            lanes = self.lanes if self.d.exact_bias else arithmetic.lanes
+            load_words(f, BIAS, arithmetic.sum_bytes * self.column, lanes * arithmetic.sum_bytes // 4)
         f.set(self._bias)
         self._weights = [f.local("v128") for _ in range(self.d.taps if self.tile.hoisted else 0)]
         for tap, local in enumerate(self._weights):
@@ -418,8 +479,8 @@ class _Vector:
             for (i, y), (j, x) in taps:
                 pixels.push(y, x)
                 self._push_weight(i * self.d.windows[HORIZONTAL].taps + j)
-                self.f.op("f32x4.mul")
-                self.f.op("f32x4.add")
+                self.f.op(self.d.arithmetic.multiply)
+                self.f.op(self.d.arithmetic.add)
 
         tall, wide = self.d.pixels
         offsets = [
@@ -436,7 +497,9 @@ class _Vector:
 
     def _load_weight(self, tap: int) -> None:
         self.f.get(RIGHT)
-        self.f.memory("v128.load", self.column * self.d.column_steps[RIGHT] + 16 * tap)
+        arithmetic = self.d.arithmetic
+        offset = self.column * self.d.column_steps[RIGHT] + arithmetic.right_bytes * tap
+        self.f.memory(arithmetic.load_right, offset)
 
     def load_pixel(self, y: int, x: int) -> None:
         """Push the input channels of this vector at a pixel of the tile."""

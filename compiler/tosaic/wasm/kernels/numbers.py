@@ -9,7 +9,7 @@ import numpy as np
 from tosaic.errors import TosaicError
 from tosaic.wasm.kernel import KernelRequest
 from tosaic.wasm.kernels.staging import Conversion
-from tosaic.wasm.kernels.tile import F32, I16_BY_I8, I16_BY_I16, I32_TO_I64, Arithmetic
+from tosaic.wasm.kernels.tile import F32, I16_BY_I8, I16_BY_I16, I32, I32_TO_I64, Arithmetic
 from tosaic.wasm.lanes import FLOAT, KINDS
 
 _DTYPES = {"f32": np.float32, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i48": np.int64}
@@ -35,15 +35,18 @@ class Numbers:
         return array.astype(_DTYPES[self.sum])
 
 
-def numbers_of(request: KernelRequest, zero_points: int) -> Numbers:
+def numbers_of(request: KernelRequest, zero_points: int, pairs: bool = True) -> Numbers:
     """For the first two inputs, whose zero points are the inputs from index `zero_points` on.
 
-    Floats are multiplied and added in f32, i8 by i8 in pairs of i16 with i32 sums, i16 with 64-bit sums.
+    Floats are multiplied and added in f32, i8 by i8 in i32 (with `pairs` in pairs of i16, whose products are added
+    at once), i16 with 64-bit sums.
     """
     left, right = (operand.view.element for operand in request.inputs[:2])
     if KINDS[left] == KINDS[right] == FLOAT:
         return Numbers(F32, Conversion(left, "f32"), Conversion(right, "f32"), "f32")
     left_zero, right_zero = (_zero_point(request, zero_points + i) for i in range(2))
+    if left == right == "i8" and not pairs:
+        return Numbers(I32, Conversion("i8", "i32", left_zero), Conversion("i8", "i32", right_zero), "i32")
     if left == right == "i8":
         narrow = _fits_i8(request.inputs[1].array, right_zero)
         return Numbers(

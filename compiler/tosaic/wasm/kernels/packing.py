@@ -17,7 +17,7 @@ from tosaic.wasm.function import Function
 from tosaic.wasm.kernels.contraction import panels
 from tosaic.wasm.kernels.staging import Conversion
 from tosaic.wasm.kernels.tile import Arithmetic
-from tosaic.wasm.lanes import load_lanes, store_lanes
+from tosaic.wasm.lanes import store_lanes
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Packing:
             count = next(w for w in (4, 2, 1) if w <= lanes - first)
             offset = (vector * self.arithmetic.lanes + first) * stride
             address = partial(self.f.get, self.source)
-            value = partial(load_lanes, self.f, self.conversion.source, count, address, offset, stride)
+            value = partial(self.conversion.push, self.f, count, address, offset, stride)
             target = vector * self.arithmetic.right_bytes + first * 4
             store_lanes(
                 self.f, self.conversion.staged, count, partial(self.f.get, self.target), value, target

@@ -1,7 +1,7 @@
 """Copies into scratch memory, made before a kernel's main loops: zero borders, wider elements, packed columns.
 
-A staged operand is contiguous. Its elements are those that the register tile reads: f32, or i16 with the zero
-point already subtracted.
+A staged operand is dense. Its elements are those that are multiplied: f32, or i16 or i32 with the zero point already
+subtracted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tosaic.prices import PAGE_BYTES
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import ELEMENT_BYTES, View
 from tosaic.wasm.kernels.tile import ZERO
-from tosaic.wasm.lanes import load_lanes, store_lanes
+from tosaic.wasm.lanes import Push, load_lanes, store_lanes
 
 _STRAIGHT_VECTORS = 16  # longest copy without a loop
 _LOOP_VECTORS = 8
@@ -46,9 +46,15 @@ class Conversion:
         elif self.staged == "i16":
             self._widen_i8(f, source, source_offset, target, offset, width)
         else:
-            address, value = partial(f.get, target), partial(f.get, source)
-            load = partial(load_lanes, f, self.source, width, value, source_offset)
-            store_lanes(f, self.staged, width, address, load, offset)
+            load = partial(self.push, f, width, partial(f.get, source), source_offset)
+            store_lanes(f, self.staged, width, partial(f.get, target), load, offset)
+
+    def push(self, f: Function, width: int, address: Push, offset: int, step: int | None = None) -> None:
+        """Push `width` (1, 2 or 4) elements, `step` bytes apart, as f32 or i32 lanes."""
+        load_lanes(f, self.source, width, address, offset, step)
+        if self.zero_point:
+            f.v128(self.zero_point.to_bytes(4, "little", signed=True) * 4)
+            f.op("i32x4.sub")
 
     def _copy(
         self, f: Function, source: int, source_offset: int, target: int, offset: int, width: int
@@ -175,6 +181,8 @@ def _pieces(count: int, widths: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def touched_runs(view: View, indices: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
     """The bytes of the elements with the given (ascending) indices along each axis, gaps below a page closed."""
+    if not all(indices):
+        return ()
     runs = [(0, view.element_bytes)]
     for chosen, stride in sorted(zip(indices, view.strides), key=lambda axis: abs(axis[1])):
         if len(runs) == 1 and stride:

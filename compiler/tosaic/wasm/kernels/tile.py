@@ -49,6 +49,7 @@ class Arithmetic:
 F32 = Arithmetic("v128.load32_splat", "v128.load", 16, "f32x4.mul", "f32x4.add")
 I16_BY_I8 = Arithmetic("v128.load32_splat", "v128.load8x8_s", 8, "i32x4.dot_i16x8_s", "i32x4.add", 2)
 I16_BY_I16 = Arithmetic("v128.load32_splat", "v128.load", 16, "i32x4.dot_i16x8_s", "i32x4.add", 2)
+I32 = Arithmetic("v128.load32_splat", "v128.load", 16, "i32x4.mul", "i32x4.add")
 I32_TO_I64 = Arithmetic(
     "v128.load32_splat", "v128.load64_zero", 8, "i64x2.extmul_low_i32x4_s", "i64x2.add", 1, 2
 )
