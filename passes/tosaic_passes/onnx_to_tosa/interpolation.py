@@ -7,11 +7,9 @@ Nothing here knows MLIR.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-
-_NOISE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,18 +34,14 @@ class Kernel:
     exclude_outside: bool = False
 
 
-def source_coordinates(axis: Axis, kind: str) -> np.ndarray:
+def source_coordinates(axis: Axis, kind: str, dtype: type = np.float64) -> np.ndarray:
     """Where each output element lies on the input axis (element centres at integers).
 
-    Noise of the arithmetic is taken off integers and halves, at which the rounding modes part.
+    Nearest neighbours are picked with f32 coordinates, as onnxruntime does: where they fall between two
+    elements, rounding decides. Interpolation is exact.
     """
-    x = _coordinates(axis, kind)
-    halves = np.round(2 * x) / 2
-    return np.where(np.abs(x - halves) < _NOISE, halves, x)
-
-
-def _coordinates(axis: Axis, kind: str) -> np.ndarray:
-    y = np.arange(axis.out_size, dtype=np.float64)
+    y = np.arange(axis.out_size, dtype=dtype)
+    axis = replace(axis, scale=dtype(axis.scale))
     whole = axis.scale * axis.size
     match kind:
         case "align_corners":
@@ -79,7 +73,7 @@ def outside(axis: Axis, kind: str) -> np.ndarray:
 
 def matrix(axis: Axis, kernel: Kernel) -> np.ndarray:
     """[out_size, size] f64: output = matrix @ input along the axis."""
-    x = source_coordinates(axis, kernel.coordinates)
+    x = source_coordinates(axis, kernel.coordinates, np.float32 if kernel.mode == "nearest" else np.float64)
     floor = np.floor(x)
     ratio = np.where(x == floor, 1.0, x - floor)
     first, weights = _taps(kernel, ratio, axis.scale)
