@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from tosaic.wasm.expression import emit
+from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.streams import OUTPUT
-from tosaic.wasm.lanes import load_lanes, max_lanes, round_to, store_lanes
+from tosaic.wasm.lanes import load_lanes, max_lanes, store_lanes
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tosaic.prices import PriceList
-from tosaic.wasm.expression import push_scaled
+from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Access, Kernel, KernelOptions, KernelRequest, View
 from tosaic.wasm.kernels.fold import fold_axes, fold_for
 from tosaic.wasm.kernels.reduction import result_expression
 from tosaic.wasm.kernels.staging import touched_runs
 from tosaic.wasm.kernels.vector_nest import Own, Work, aligned, build_kernel, stream_inputs
-from tosaic.wasm.lanes import FLOAT, KINDS, round_to, saturate
+from tosaic.wasm.lanes import FLOAT, KINDS, saturate
 from tosaic.wasm.math import splat_f32, splat_i32
 from tosaic.wasm.nest import Axis, merge
+from tosaic.wasm.operations.rescale import push_scaled
 
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tosaic.prices import PriceList
+from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, Kernel, KernelOptions, KernelRequest, View
 from tosaic.wasm.kernels.fold import fold_across, fold_axes, fold_for
 from tosaic.wasm.kernels.vector_nest import Own, Work, build_kernel
-from tosaic.wasm.lanes import FLOAT, INT64, KINDS, round_to
+from tosaic.wasm.lanes import FLOAT, INT64, KINDS
 from tosaic.wasm.math import splat_i32
 from tosaic.wasm.nest import Axis, load_at, pointer_loop
 
