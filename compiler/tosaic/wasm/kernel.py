@@ -100,7 +100,7 @@ class KernelRequest:
     """One piece of work: a TOSA op (without its prefix; "elementwise" for pure arithmetic) and what is fused into it.
 
     `inputs` are all tensors that are read, those of `epilogue` included; the first ones are the op's own operands.
-    `attributes` are the op's attributes and its constant shape operands as Python values and tuples.
+    `attributes` are the op's attributes, and its zero points and constant shape operands as numbers and tuples.
     `result` is the element type of what the op itself yields (before the epilogue).
     """
 

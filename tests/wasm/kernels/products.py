@@ -40,16 +40,14 @@ def case(
     zero_points: tuple[int, int] = (0, 0),
     result: str = "f32",
 ) -> Case:
-    """A request with (values, is constant) inputs, and the two zero points that TOSA's products carry."""
-    zeros = [(np.full(1, zero, array.dtype), True) for zero, (array, _) in zip(zero_points, inputs)]
-    inputs = [*inputs, *zeros]
+    """A request with (values, is constant) inputs, and the zero points of the first two as attributes."""
     operands = tuple(
         Operand(view_of(array, element_of(array)), array if constant else None) for array, constant in inputs
     )
     view = output if isinstance(output, View) else View.contiguous(result, output)
-    return Case(
-        KernelRequest(op, operands, (view,), attributes or {}, result), [array for array, _ in inputs]
-    )
+    names = ("a_zp", "b_zp") if op.startswith("matmul") else ("input_zp", "weight_zp")
+    attributes = {**(attributes or {}), **dict(zip(names, zero_points))}
+    return Case(KernelRequest(op, operands, (view,), attributes, result), [array for array, _ in inputs])
 
 
 def element_of(array: np.ndarray) -> str:

@@ -42,6 +42,13 @@ def test_transposed_right_hand_side(constant: bool) -> None:
     assert np.array_equal(found, ordered_matmul(left, right))
 
 
+def test_matmul_t_has_its_right_hand_side_transposed() -> None:
+    rng = np.random.default_rng(2)
+    left, right = values(rng, 2, 5, 9), values(rng, 2, 11, 9)
+    found = case("matmul_t", [(left, False), (right, True)], (2, 5, 11)).run()
+    assert np.array_equal(found, ordered_matmul(left, right.transpose(0, 2, 1)))
+
+
 def test_operands_and_output_may_be_rows_of_larger_buffers() -> None:
     rng = np.random.default_rng(3)
     left, right = values(rng, 2, 6, 20)[:, :, 3:12], values(rng, 2, 9, 30)[:, :, 1:14]
@@ -64,15 +71,10 @@ def test_narrow_floats_are_added_in_f32(element: str) -> None:
     dtype = {"f16": np.float16, "bf16": ml_dtypes.bfloat16}[element]
     rng = np.random.default_rng(5)
     left, right = values(rng, 1, 6, 10).astype(dtype), values(rng, 1, 10, 7).astype(dtype)
-    product = case("matmul", [(left, False), (right, False)], (1, 6, 7))
-    operands = (
-        Operand(view_of(left, element)),
-        Operand(view_of(right, element)),
-        *product.request.inputs[2:],
-    )
+    operands = (Operand(view_of(left, element)), Operand(view_of(right, element)))
     request = KernelRequest("matmul", operands, (View.contiguous(element, (1, 6, 7)),), {}, element)
     exact = ordered_matmul(left.astype(np.float32), right.astype(np.float32))
-    found = Case(request, [left, right, *product.arrays[2:]]).run()
+    found = Case(request, [left, right]).run()
     assert np.array_equal(found, exact.astype(dtype))
 
 
@@ -110,8 +112,8 @@ def test_epilogue_reads_its_inputs_where_the_result_is(w: int) -> None:
     plain = case("matmul", [(left, False), (right, True)], (1, 9, w))
     nodes = (
         ("result", (), ()),
-        ("input", (4,), ()),
-        ("input", (5,), ()),
+        ("input", (2,), ()),
+        ("input", (3,), ()),
         ("mul", (0, 2), ()),
         ("add", (3, 1), ()),
     )

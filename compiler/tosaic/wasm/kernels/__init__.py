@@ -16,7 +16,7 @@ _MODULES = {
     "depthwise": ("depthwise_conv2d",),
     "elementwise": ("elementwise",),
     "indexing": ("gather", "scatter"),
-    "matmul": ("matmul",),
+    "matmul": ("matmul", "matmul_t"),
     "pooling": ("avg_pool2d", "max_pool2d"),
     "reduction": (
         *(f"reduce_{fold}" for fold in ("sum", "product", "max", "min", "any", "all")),

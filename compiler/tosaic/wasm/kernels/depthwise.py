@@ -37,7 +37,8 @@ from tosaic.wasm.kernels.streams import (
 )
 from tosaic.wasm.kernels.tile import Arithmetic
 
-INPUT, WEIGHTS, BIAS_INPUT, ZERO_POINTS = range(4)
+INPUT, WEIGHTS, BIAS_INPUT = range(3)
+ZERO_POINTS = ("input_zp", "weight_zp")
 
 _HEIGHTS, _WIDTHS = range(1, 9), range(1, 17)  # tiles that are tried
 _PASSING_LOCALS = 12  # loop ends and values of the epilogue

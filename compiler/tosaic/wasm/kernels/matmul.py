@@ -1,4 +1,7 @@
-"""matmul: [N, H, C] x [N, C, W]. A constant right-hand side is packed, a variable one read in place if it can be."""
+"""matmul: [N, H, C] x [N, C, W], and matmul_t: [N, H, C] x [N, W, C].
+
+A constant right-hand side is packed, a variable one read in place if it can be.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from tosaic.wasm.kernels.numbers import numbers_of
 from tosaic.wasm.kernels.product import Product, left_view
 from tosaic.wasm.kernels.staging import Border
 
-ZERO_POINTS = 2
+ZERO_POINTS = ("a_zp", "b_zp")
 
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """Each sum runs over C ascending, starting at zero."""
     assembly = Assembly(request, prices, options)
     view = assembly.view(0)
+    right_taps, right_columns = (1, 2) if request.op == "matmul" else (2, 1)
     numbers = numbers_of(request, ZERO_POINTS)
     borders = [Border(size, stride) for size, stride in zip(view.shape, view.strides)]
     place, left = left_view(assembly, numbers.left, borders, [range(size) for size in view.shape])
@@ -29,7 +33,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         left_moves=(batches, rows),
         left_taps=((left.shape[2], taps),),
         right_batches=(0,),
-        right_taps=(1,),
-        right_columns=2,
+        right_taps=(right_taps,),
+        right_columns=right_columns,
     ).contract(Target.whole(assembly))
     return assembly.kernel()

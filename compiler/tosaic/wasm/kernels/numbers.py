@@ -35,8 +35,8 @@ class Numbers:
         return array.astype(_DTYPES[self.sum])
 
 
-def numbers_of(request: KernelRequest, zero_points: int, pairs: bool = True) -> Numbers:
-    """For the first two inputs, whose zero points are the inputs from index `zero_points` on.
+def numbers_of(request: KernelRequest, zero_points: tuple[str, str], pairs: bool = True) -> Numbers:
+    """For the first two inputs, whose zero points are the attributes of these names.
 
     Floats are multiplied and added in f32, i8 by i8 in i32 (with `pairs` in pairs of i16, whose products are added
     at once), i16 with 64-bit sums.
@@ -44,7 +44,7 @@ def numbers_of(request: KernelRequest, zero_points: int, pairs: bool = True) -> 
     left, right = (operand.view.element for operand in request.inputs[:2])
     if KINDS[left] == KINDS[right] == FLOAT:
         return Numbers(F32, Conversion(left, "f32"), Conversion(right, "f32"), "f32")
-    left_zero, right_zero = (_zero_point(request, zero_points + i) for i in range(2))
+    left_zero, right_zero = (int(request.attributes.get(name, 0)) for name in zero_points)
     if left == right == "i8" and not pairs:
         return Numbers(I32, Conversion("i8", "i32", left_zero), Conversion("i8", "i32", right_zero), "i32")
     if left == right == "i8":
@@ -58,17 +58,6 @@ def numbers_of(request: KernelRequest, zero_points: int, pairs: bool = True) -> 
     if left == "i16" and right in ("i8", "i16") and left_zero == right_zero == 0:
         return Numbers(I32_TO_I64, Conversion("i16", "i32"), Conversion(right, "i32"), "i48")
     raise TosaicError(f"tosa.{request.op} has no kernel for {left} by {right}")
-
-
-def _zero_point(request: KernelRequest, index: int) -> int:
-    if index >= len(request.inputs):
-        return 0
-    array = request.inputs[index].array
-    if array is None:
-        raise TosaicError(
-            f"tosa.{request.op} has a zero point that is not a constant", "make the zero points constants"
-        )
-    return int(array.reshape(-1)[0])
 
 
 def _fits_i8(array: np.ndarray | None, zero_point: int) -> bool:

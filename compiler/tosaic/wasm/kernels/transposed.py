@@ -19,7 +19,8 @@ from tosaic.wasm.kernels.numbers import numbers_of
 from tosaic.wasm.kernels.product import Product, bias_of, left_view
 from tosaic.wasm.kernels.staging import Border
 
-INPUT, WEIGHTS, BIAS, ZERO_POINTS = range(4)
+INPUT, WEIGHTS, BIAS = range(3)
+ZERO_POINTS = ("input_zp", "weight_zp")
 
 
 @dataclass(frozen=True)
