@@ -17,7 +17,7 @@ from tosaic.frontend.function_body import function_body
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
-from tosaic.frontend.type_rules import has_rule, infer_types_by_rule
+from tosaic.frontend.type_rules import has_rule, infer_types_by_rule, infer_types_by_value
 from tosaic.frontend.unrolling import unroll
 
 Scope = ChainMap[str, Value]
@@ -151,7 +151,8 @@ class Resolver:
             return control_flow.infer(self, node, scope)
         schema = self.opsets.schema(proto.domain, proto.op_type)
         if schema is not None and schema.has_type_and_shape_inference_function:
-            return infer_types(proto, node.inputs, schema, self.opsets)
+            by_value = infer_types_by_value(proto, node.inputs)
+            return by_value or infer_types(proto, node.inputs, schema, self.opsets)
         types = infer_types_by_rule(proto, node.inputs)
         if types is None:
             raise UnresolvedError("the shapes of this variant's results are not known")

@@ -78,6 +78,22 @@ def infer_types_by_rule(node: onnx.NodeProto, operands: Sequence[Value | None]) 
     return None if like is None else _infer_like(node, operands, like)
 
 
+def infer_types_by_value(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """The types of results whose shape follows from constants that ONNX's own inference does not look at."""
+    if node.domain or node.op_type != "Compress":
+        return None
+    data, condition = operands
+    assert data is not None
+    assert condition is not None
+    if condition.array is None:
+        return None
+    axes = [a.i for a in node.attribute if a.name == "axis"]
+    axis = axes[0] % len(data.shape) if axes else 0
+    shape = list(data.shape) if axes else [int(np.prod(data.shape))]
+    shape[axis] = int(np.count_nonzero(condition.array[: shape[axis]]))
+    return [Value("result", TensorType(data.dtype, tuple(shape))).type_proto]
+
+
 def has_rule(domain: str, op_type: str) -> bool:
     """Whether this module knows the operator; some of onnxruntime's carry ONNX's default domain."""
     return domain in ("", "com.microsoft") and (op_type in _TABLE or op_type in _RULES)

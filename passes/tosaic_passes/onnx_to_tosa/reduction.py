@@ -203,7 +203,8 @@ def _arg_by_comparison(ctx: LoweringContext, x: Tensor, axis: int, last: bool, *
 @lowering("CumSum", since=11)
 def cum_sum(ctx: LoweringContext, x: Tensor, axis: Tensor, *, exclusive: int = 0, reverse: int = 0) -> Tensor:
     """log2(n) rounds of adding the tensor to itself, shifted by 1, 2, 4, ...; the axis must be constant."""
-    return _running(ctx, x, axis, "add", 0, bool(exclusive), bool(reverse))
+    along = _constant_axis(ctx, axis, x.rank)
+    return running(ctx, x, along, "add", 0, exclusive=bool(exclusive), reverse=bool(reverse))
 
 
 @lowering("CumProd", since=26)
@@ -211,13 +212,25 @@ def cum_prod(
     ctx: LoweringContext, x: Tensor, axis: Tensor, *, exclusive: int = 0, reverse: int = 0
 ) -> Tensor:
     """log2(n) rounds of multiplying the tensor with itself, shifted by 1, 2, 4, ...; the axis must be constant."""
-    return _running(ctx, x, axis, "mul", 1, bool(exclusive), bool(reverse))
+    along = _constant_axis(ctx, axis, x.rank)
+    return running(ctx, x, along, "mul", 1, exclusive=bool(exclusive), reverse=bool(reverse))
 
 
-def _running(
-    ctx: LoweringContext, x: Tensor, axis: Tensor, op: str, neutral: int, exclusive: bool, reverse: bool
+def _constant_axis(ctx: LoweringContext, axis: Tensor, rank: int) -> int:
+    return ctx.axis(int(ctx.required_constant(axis, "axis").item()), rank)
+
+
+def running(
+    ctx: LoweringContext,
+    x: Tensor,
+    along: int,
+    op: str,
+    neutral: int,
+    *,
+    exclusive: bool = False,
+    reverse: bool = False,
 ) -> Tensor:
-    along = ctx.axis(int(ctx.required_constant(axis, "axis").item()), x.rank)
+    """Each element combined by `op` with all before it along an axis."""
     if x.size == 0:
         return x
     total = ctx.reverse(x, along) if reverse else x

@@ -28,9 +28,11 @@ TOPICS = (
     "reduction",
     "resize",
     "scatter",
+    "selection",
     "shape",
     "softmax",
     "sorting",
+    "suppression",
     "trigonometry",
 )
 """Modules of this package that hold lowerings, one a topic."""

@@ -84,6 +84,31 @@ def scatter_nd(
     return ctx.reshape(write_rows(ctx, values, positions, new, reduction), x.shape)
 
 
+@lowering("TensorScatter", since=24)
+def tensor_scatter(
+    ctx: LoweringContext,
+    past: Tensor,
+    update: Tensor,
+    write_indices: Tensor | None = None,
+    *,
+    axis: int = -2,
+    mode: str = "linear",
+) -> Tensor:
+    """`tosa.scatter` of the update's rows, from a row on that each batch element has its own."""
+    axis = ctx.axis(axis, past.rank)
+    batch, size, count = past.shape[0], past.shape[axis], update.shape[axis]
+    middle, inner = math.prod(past.shape[1:axis]), math.prod(past.shape[axis + 1 :])
+    first = ctx.constant(np.zeros(batch, np.int32)) if write_indices is None else write_indices
+    steps = ctx.constant(np.arange(count, dtype=np.int32))
+    positions = ctx.add(ctx.reshape(ctx.cast(first, INT32), (batch, 1, 1)), steps)
+    if mode == "circular":
+        positions = ctx.select(ctx.greater_equal(positions, size), ctx.sub(positions, size), positions)
+    positions = ctx.reshape(ctx.broadcast_to(positions, (batch, middle, count)), (batch * middle, count))
+    rows = ctx.reshape(past, (batch * middle, size, inner))
+    new = ctx.reshape(update, (batch * middle, count, inner))
+    return ctx.reshape(write_rows(ctx, rows, positions, new, "none"), past.shape)
+
+
 def write_rows(
     ctx: LoweringContext, values: Tensor, positions: Tensor, new: Tensor, reduction: str
 ) -> Tensor:
