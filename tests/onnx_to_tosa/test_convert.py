@@ -112,3 +112,10 @@ def test_module_without_opset_is_refused(context: ir.Context) -> None:
     del unversioned.module.operation.attributes["onnx.opset"]
     with pytest.raises(TosaicError, match="does not say which ONNX opset"):
         ConvertOnnxToTosaPass().run(unversioned)
+
+
+def test_dtype_that_tosa_cannot_hold_is_refused(context: ir.Context) -> None:
+    with pytest.raises(
+        UnsupportedNodesError, match="an output of type tensor<2xcomplex<f32>> is no tensor of numbers"
+    ):
+        ConvertOnnxToTosaPass().run(program("Relu", "2xcomplex<f32>"))

@@ -6,8 +6,8 @@ Every method takes and gives `Tensor`; where all operands are constants the resu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -22,8 +22,6 @@ from tosaic_passes.onnx_to_tosa.dtypes import (
     FLOAT32,
     INT8,
     INT32,
-    MAX_LIST,
-    MAX_RANK,
     UINT32,
     arithmetic_dtype,
     is_float,
@@ -31,113 +29,17 @@ from tosaic_passes.onnx_to_tosa.dtypes import (
     limits,
     narrowed,
     storage_type,
-    store,
 )
-from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
+from tosaic_passes.onnx_to_tosa.emitter import Operand
+from tosaic_passes.onnx_to_tosa.shaping import ShapeBuilder
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
-from tosaic_passes.weights import WeightTable
-
-Operand = Tensor | np.ndarray | float | int | bool
-RegionBody = Callable[[list[Tensor]], Sequence[Tensor]]
-"""Emits the inside of a region on its arguments and gives what it yields."""
 
 _COMPARISONS = {"equal", "greater", "greater_equal"}
 _ORDERED = {"greater", "greater_equal", "maximum", "minimum"}
 
 
-class TosaBuilder:
-    """Emits TOSA at the current insertion point and location."""
-
-    def __init__(self, weights: WeightTable) -> None:
-        self._weights = weights
-        self._constants: dict[ir.Attribute, ir.Value] = {}
-        self._i32 = ir.IntegerType.get_signless(32)
-
-    # Values
-
-    def fail(self, reason: str, remedy: str = "") -> NoReturn:
-        """The node cannot be lowered: raised, and reported together with all other nodes that cannot."""
-        raise LoweringFailure(reason, remedy)
-
-    def constant(self, values: np.ndarray | float | int | bool | Sequence, dtype: Any = None) -> Tensor:
-        """A known tensor; it becomes a `tosa.const` only if an op uses it."""
-        return Tensor.constant(np.asarray(values, dtype))
-
-    def value(self, tensor: Tensor) -> ir.Value:
-        """The SSA value of a tensor, a constant is emitted on first use."""
-        if tensor.value is not None:
-            return tensor.value
-        if tensor.array is None:
-            raise ValueError("a tensor is a constant or has a value")
-        if tensor.size == 0:
-            self.fail(f"TOSA has no tensors without elements, and this one has shape {list(tensor.shape)}")
-        try:
-            attribute = self._weights.attribute(store(tensor.array))
-        except ValueError as error:
-            raise LoweringFailure(str(error)) from None
-        return self._constant_value("tosa.const", attribute, attribute.type)
-
-    def shape_value(self, sizes: Sequence[int]) -> ir.Value:
-        """A `tosa.const_shape`."""
-        count = len(sizes)
-        tensor = ir.RankedTensorType.get([count], ir.IndexType.get())
-        attribute = ir.DenseElementsAttr.get(np.array(sizes, np.int64), type=tensor)
-        return self._constant_value("tosa.const_shape", attribute, ir.Type.parse(f"!tosa.shape<{count}>"))
-
-    def emit(
-        self,
-        name: str,
-        operands: Sequence[Tensor | ir.Value],
-        shape: Sequence[int],
-        dtype: Any,
-        **attributes: Any,
-    ) -> Tensor:
-        """Any TOSA op with one result. Attributes: int (i32), ints (i64 array), bool, `ir.Attribute`."""
-        shape, dtype = tuple(int(size) for size in shape), np.dtype(dtype)
-        if 0 in shape:
-            return self.constant(np.zeros(shape, dtype))
-        if len(shape) > MAX_RANK:
-            self.fail(f"a tensor of rank {len(shape)} is above TOSA's highest rank, {MAX_RANK}")
-        values = [self.value(x) if isinstance(x, Tensor) else x for x in operands]
-        operation = ir.Operation.create(
-            f"tosa.{name}",
-            results=[storage_type(shape, dtype)],
-            operands=values,
-            attributes={key: self._attribute(value) for key, value in attributes.items()},
-        )
-        return Tensor(shape, dtype, value=operation.results[0])
-
-    def fill_region(self, region: ir.Region, inputs: Sequence[Tensor], body: RegionBody) -> None:
-        """One block with arguments like `inputs`, what `body` emits on them, and a `tosa.yield` of its results.
-
-        The body may read what is around; the constants that it makes are not used outside.
-        """
-        types = [storage_type(x.shape, x.dtype) for x in inputs]
-        block = ir.Block.create_at_start(region, types, [ir.Location.current] * len(types))
-        arguments = [Tensor(x.shape, x.dtype, value=v) for x, v in zip(inputs, block.arguments)]
-        outside = self._constants
-        self._constants = dict(outside)
-        try:
-            with ir.InsertionPoint(block):
-                results = [self.value(result) for result in body(arguments)]
-                ir.Operation.create("tosa.yield", operands=results)
-        finally:
-            self._constants = outside
-
-    def _constant_value(self, name: str, attribute: ir.Attribute, type: ir.Type) -> ir.Value:
-        if attribute not in self._constants:
-            operation = ir.Operation.create(name, results=[type], attributes={"values": attribute})
-            self._constants[attribute] = operation.results[0]
-        return self._constants[attribute]
-
-    def _attribute(self, value: Any) -> ir.Attribute:
-        if isinstance(value, ir.Attribute):
-            return value
-        if isinstance(value, bool):
-            return ir.BoolAttr.get(value)
-        if isinstance(value, int):
-            return ir.IntegerAttr.get(self._i32, value)
-        return ir.DenseI64ArrayAttr.get([int(item) for item in value])
+class TosaBuilder(ShapeBuilder):
+    """Elementwise ops, conversions, reductions and products, emitted at the current insertion point and location."""
 
     # Elementwise
 
@@ -199,13 +101,6 @@ class TosaBuilder:
         if len({x.dtype for x in tensors}) > 1:
             self.fail(f"operands of different types: {', '.join(str(x.dtype) for x in tensors)}")
         return tensors
-
-    def broadcast_shape(self, *tensors: Tensor) -> tuple[int, ...]:
-        """The shape of tensors broadcast together as numpy does."""
-        try:
-            return tuple(np.broadcast_shapes(*(x.shape for x in tensors)))
-        except ValueError:
-            self.fail(f"shapes {', '.join(str(list(x.shape)) for x in tensors)} do not broadcast")
 
     def add(self, a: Operand, b: Operand) -> Tensor:
         return self.elementwise("add", a, b)
@@ -382,113 +277,6 @@ class TosaBuilder:
         if x.array is not None:
             return self.constant(np.ascontiguousarray(x.array.astype(x.dtype)).view(dtype))
         return Tensor(x.shape, dtype, value=x.value)
-
-    # Shapes
-
-    def with_rank(self, x: Tensor, rank: int) -> Tensor:
-        """Dimensions of size 1 put before the others until the rank is reached."""
-        return self.reshape(x, (1,) * (rank - x.rank) + x.shape)
-
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same elements in the same order in another shape."""
-        shape = tuple(int(size) for size in shape)
-        if shape == x.shape:
-            return x
-        if x.array is not None:
-            return self.constant(x.array.reshape(shape))
-        return self.emit("reshape", [x, self.shape_value(shape)], shape, x.dtype)
-
-    def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
-        """Dimension i of the result is dimension perm[i] of x."""
-        perm = [int(axis) for axis in perm]
-        if perm == list(range(x.rank)):
-            return x
-        if x.array is not None:
-            return self.constant(x.array.transpose(perm))
-        shape = [x.shape[axis] for axis in perm]
-        return self.emit("transpose", [x], shape, x.dtype, perms=ir.DenseI32ArrayAttr.get(perm))
-
-    def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
-        """Tensors one after the other along an axis; empty ones vanish."""
-        axis %= tensors[0].rank
-        full = [x for x in tensors if x.shape[axis]] or [tensors[0]]
-        if len(full) == 1:
-            return full[0]
-        if all(x.is_constant for x in full):
-            return self.constant(np.concatenate([x.array for x in full if x.array is not None], axis))
-        if len(full) > MAX_LIST:
-            parts = [self.concat(full[i : i + MAX_LIST], axis) for i in range(0, len(full), MAX_LIST)]
-            return self.concat(parts, axis)
-        shape = list(full[0].shape)
-        shape[axis] = sum(x.shape[axis] for x in full)
-        return self.emit("concat", full, shape, full[0].dtype, axis=axis)
-
-    def slice(self, x: Tensor, starts: Sequence[int], sizes: Sequence[int]) -> Tensor:
-        """`sizes[i]` elements from `starts[i]` on in every dimension."""
-        sizes = tuple(int(size) for size in sizes)
-        if sizes == x.shape:
-            return x
-        if x.array is not None:
-            return self.constant(x.array[tuple(slice(s, s + n) for s, n in zip(starts, sizes))])
-        return self.emit("slice", [x, self.shape_value(starts), self.shape_value(sizes)], sizes, x.dtype)
-
-    def slice_axis(self, x: Tensor, axis: int, start: int, size: int) -> Tensor:
-        """`size` elements from `start` on along one axis, everything along the others."""
-        starts, sizes = [0] * x.rank, list(x.shape)
-        starts[axis], sizes[axis] = start, size
-        return self.slice(x, starts, sizes)
-
-    def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], value: Operand = 0) -> Tensor:
-        """Elements of one value (a number or a tensor with one element) around x."""
-        if not any(before) and not any(after):
-            return x
-        fill = value if isinstance(value, Tensor) else self.constant(np.asarray(value, x.dtype))
-        shape = [b + size + a for b, size, a in zip(before, x.shape, after)]
-        if x.array is not None and fill.array is not None:
-            widths = list(zip(before, after))
-            return self.constant(np.pad(x.array, widths, constant_values=fill.array.reshape(())[()]))
-        if x.size == 0:
-            return self.broadcast_to(self.reshape(fill, ()), shape)
-        if fill.array is None:
-            return self._pad_computed(x, before, after, fill)
-        flat = [width for pair in zip(before, after) for width in pair]
-        return self.emit("pad", [x, self.shape_value(flat), self.reshape(fill, (1,))], shape, x.dtype)
-
-    def _pad_computed(self, x: Tensor, before: Sequence[int], after: Sequence[int], fill: Tensor) -> Tensor:
-        """`tosa.pad` takes constants only: what is put around is concatenated, axis by axis."""
-        fill = self.reshape(fill, (1,) * x.rank)
-        for axis, widths in enumerate(zip(before, after)):
-            sides = [
-                self.broadcast_to(fill, [width if i == axis else n for i, n in enumerate(x.shape)])
-                for width in widths
-                if width
-            ]
-            low = [sides.pop(0)] if widths[0] else []
-            x = self.concat([*low, x, *sides], axis)
-        return x
-
-    def tile(self, x: Tensor, multiples: Sequence[int]) -> Tensor:
-        """x repeated along each dimension."""
-        multiples = [int(count) for count in multiples]
-        if all(count == 1 for count in multiples):
-            return x
-        shape = [size * count for size, count in zip(x.shape, multiples)]
-        if x.array is not None and math.prod(shape) <= max(folding.GROWTH_LIMIT, x.size):
-            return self.constant(np.tile(x.array, multiples))
-        return self.emit("tile", [x, self.shape_value(multiples)], shape, x.dtype)
-
-    def broadcast_to(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """x broadcast to a shape as numpy does."""
-        if x.array is not None and math.prod(shape) <= max(folding.GROWTH_LIMIT, x.size):
-            return self.constant(np.broadcast_to(x.array, tuple(shape)))
-        x = self.with_rank(x, len(shape))
-        return self.tile(x, [new if old != new else 1 for old, new in zip(x.shape, shape)])
-
-    def reverse(self, x: Tensor, axis: int) -> Tensor:
-        """x with one dimension back to front."""
-        if x.array is not None:
-            return self.constant(np.flip(x.array, axis))
-        return x if x.shape[axis] == 1 else self.emit("reverse", [x], x.shape, x.dtype, axis=axis)
 
     # Reductions, indexing, products
 

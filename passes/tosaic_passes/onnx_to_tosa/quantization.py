@@ -86,8 +86,8 @@ def quantize(ctx: LoweringContext, x: Tensor, scale: Tensor, zero: Tensor | None
         reach = span * float(scale.array.item())
         cut = ctx.clamp(x, -reach, reach)
     else:
-        reach = ctx.mul(scale, span)
-        cut = ctx.minimum(ctx.maximum(x, ctx.negate(reach)), reach)
+        bound = ctx.mul(scale, span)
+        cut = ctx.minimum(ctx.maximum(x, ctx.negate(bound)), bound)
     return to_quantized(ctx, exact_quotient(ctx, cut, scale), zero, dtype)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from torch_mlir import ir
 
-from tosaic_passes.onnx_to_tosa.builder import RegionBody, TosaBuilder
+from tosaic_passes.onnx_to_tosa.builder import TosaBuilder
 from tosaic_passes.onnx_to_tosa.dtypes import storage_type
+from tosaic_passes.onnx_to_tosa.emitter import RegionBody
 from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
 
 

@@ -120,7 +120,8 @@ class FunctionLowering:
     def _returned(self, value: ir.Value) -> ir.Value:
         tensor = self._tensors[value]
         if tensor is None:
-            raise ValueError("an absent value is returned")
+            self._fail("main", "graph", f"an output of type {value.type} is no tensor of numbers")
+            return ir.Operation.create("ic.failed", results=[value.type]).results[0]
         try:
             return self._context.value(tensor)
         except LoweringFailure as failure:

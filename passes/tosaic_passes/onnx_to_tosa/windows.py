@@ -75,8 +75,10 @@ def resolve_windows(
         return windows.with_pads([(0, 0)] * rank)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         return windows.with_pads(
-            same_pads(size, stride, extent, auto_pad)
-            for size, stride, extent in zip(sizes, strides, windows.extents, strict=True)
+            [
+                same_pads(size, stride, extent, auto_pad)
+                for size, stride, extent in zip(sizes, strides, windows.extents, strict=True)
+            ]
         )
     if auto_pad not in ("NOTSET", ""):
         ctx.fail(f"auto_pad '{auto_pad}' is not known")
