@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.kernels.shifts import with_factors
 
 Builder = Callable[[KernelRequest, PriceList, KernelOptions], Kernel]
 
@@ -38,7 +40,9 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions | No
     if (module := _MODULE_OF.get(request.op)) is None:
         raise TosaicError(f"tosa.{request.op} has no kernel")
     builder: Builder = import_module(f"{__name__}.{module}").build
-    return builder(request, prices, options or KernelOptions())
+    request, packed = with_factors(request)
+    kernel = builder(request, prices, options or KernelOptions())
+    return replace(kernel, constants={**kernel.constants, **packed})
 
 
 def supported_operations() -> frozenset[str]:

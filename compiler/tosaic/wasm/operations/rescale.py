@@ -16,6 +16,9 @@ from tosaic.wasm.lanes import (
 )
 from tosaic.wasm.math import splat_i32, splat_i64
 
+SHIFT_RANGE = "shift_range"
+"""Attribute of a rescale whose shifts are given as factors: the smallest and the largest shift."""
+
 
 def push_scaled(f: Function, lanes: int, x: int, multiplier: int, shift: int) -> None:
     """Push i32 lanes times a constant, shifted right with rounding (TOSA apply_scale_32, single rounding)."""
@@ -48,8 +51,11 @@ def rescale(e: Emission, node: Operands) -> None:
         f.get(locals[multiplier]) if multiplier in locals else e.push(multiplier)
 
     amount: int | Push = (lambda: f.get(locals[shift])) if constant_shift is None else int(constant_shift)
-    of_kind = _scale_i64 if KINDS[source] == INT64 else scale
-    of_kind(e, x, push_multiplier, amount, double_round)
+    if SHIFT_RANGE in flags:
+        _scale_by_factors(e, x, push_multiplier, amount, flags[SHIFT_RANGE], target)  # type: ignore[arg-type]
+    else:
+        of_kind = _scale_i64 if KINDS[source] == INT64 else scale
+        of_kind(e, x, push_multiplier, amount, double_round)
     f.release(x, *locals.values())
     if output_zp:
         splat_i32(f, output_zp)
@@ -89,14 +95,81 @@ def _scale_by_constant(
         if shift < 32:
             f.i32(shift)
             f.op("i64x2.shr_s")
-    if len(halves) == 1:
-        splat_i32(f, 0)
     # From 32 on the high words hold the result, and one narrow shift does for both halves.
-    first = 4 if shift >= 32 else 0
-    f.shuffle([base + first + i for base in (0, 8, 16, 24) for i in range(4)])
+    _join_words(f, halves, high=shift >= 32)
     if shift > 32:
         f.i32(shift - 32)
         f.op("i32x4.shr_s")
+
+
+def takes_factors(smallest: int, largest: int) -> bool:
+    """True if shifts of this range can be given as factors: `t * factor` must fit 64 bits."""
+    return largest <= 2 * smallest and largest - smallest <= 30
+
+
+def _scale_by_factors(
+    e: Emission, x: int, multiplier: Push, factor: Push, shifts: tuple[int, int], target: str
+) -> None:
+    """Push (x * multiplier + rounding) >> shift where the lanes hold factor = 2**(largest - shift) for the shift.
+
+    With t = (x * multiplier) >> (smallest - 1) that is (t * factor + 2**d) >> (d + 1), d = largest - smallest.
+    """
+    f, (smallest, largest) = e.f, shifts
+    distance = largest - smallest
+    bits = {"i8": 8, "i16": 16}.get(target, 32)
+    if smallest > 32 and 2 * (distance + 1) + bits < 31:
+        _scale_by_factors_i32(e, x, multiplier, factor, shifts, bits)
+        return
+    halves = ("low", "high") if e.lanes > 2 else ("low",)
+    for half in halves:
+        f.get(x)
+        multiplier()
+        f.op(f"i64x2.extmul_{half}_i32x4_s")
+        f.i32(smallest - 1)
+        f.op("i64x2.shr_s")
+        factor()
+        f.op(f"i64x2.extend_{half}_i32x4_s")
+        f.op("i64x2.mul")
+        splat_i64(f, 1 << distance)
+        f.op("i64x2.add")
+        f.i32(distance + 1)
+        f.op("i64x2.shr_s")
+    _join_words(f, halves, high=False)
+
+
+def _scale_by_factors_i32(
+    e: Emission, x: int, multiplier: Push, factor: Push, shifts: tuple[int, int], bits: int
+) -> None:
+    """The same for results that are saturated to `bits`: t fits 32 bits and is clamped where it exceeds them anyway."""
+    f, (smallest, largest) = e.f, shifts
+    distance = largest - smallest
+    halves = ("low", "high") if e.lanes > 2 else ("low",)
+    for half in halves:
+        f.get(x)
+        multiplier()
+        f.op(f"i64x2.extmul_{half}_i32x4_s")
+    _join_words(f, halves, high=True)
+    if smallest > 33:
+        f.i32(smallest - 33)
+        f.op("i32x4.shr_s")
+    limit = 1 << distance + 1 + bits + 1
+    for operator, bound in (("i32x4.max_s", -limit), ("i32x4.min_s", limit)):
+        splat_i32(f, bound)
+        f.op(operator)
+    factor()
+    f.op("i32x4.mul")
+    splat_i32(f, 1 << distance)
+    f.op("i32x4.add")
+    f.i32(distance + 1)
+    f.op("i32x4.shr_s")
+
+
+def _join_words(f: Function, halves: tuple[str, ...], high: bool) -> None:
+    """One or two vectors of i64 lanes on the stack -> their high or low words as i32 lanes."""
+    if len(halves) == 1:
+        splat_i32(f, 0)
+    first = 4 if high else 0
+    f.shuffle([base + first + i for base in (0, 8, 16, 24) for i in range(4)])
 
 
 def _scale_by_lanes(e: Emission, x: int, multiplier: Push, shift: Push, double_round: bool) -> None:
