@@ -226,8 +226,10 @@ class _Nest:
         size = ELEMENT_BYTES[self.element]
         self.lanes = _VECTOR_BYTES // size if self.is_copy else max_lanes((*work.elements, self.element))
         *outer, self.lane_axis = self.plan.axes
-        self.row = _pieces(self.lane_axis.size, self.lanes)
-        self.rows_axis = outer.pop() if outer and len(self.row) * 2 <= self.plan.unroll else None
+        self.full = self.lane_axis.size // self.lanes
+        self.tail = _tail(self.full * self.lanes, self.lane_axis.size, self.lanes)
+        self.pieces = self.full + len(self.tail)
+        self.rows_axis = outer.pop() if outer and self.pieces * 2 <= self.plan.unroll else None
         self.outer = outer
 
     def emit(self) -> None:
@@ -238,12 +240,10 @@ class _Nest:
         """The innermost loop: over several short rows at once, or over the vectors of one row."""
         if self.rows_axis is not None:
             axis = self.rows_axis
-            rows = max(1, self.plan.unroll // len(self.row))
+            rows = max(1, self.plan.unroll // self.pieces)
             return self._unrolled(axis.size, rows, axis.steps, self._row_at, [])
-        full = [piece for piece in self.row if piece.lanes == self.lanes]
-        tail = self.row[len(full) :]
         steps = tuple(step * self.lanes for step in self.lane_axis.steps)
-        return self._unrolled(len(full), self.plan.unroll, steps, self._vector_at, tail)
+        return self._unrolled(self.full, self.plan.unroll, steps, self._vector_at, self.tail)
 
     def _unrolled(
         self, units: int, per_trip: int, steps, emit_unit, tail: Sequence[_Piece]
@@ -268,7 +268,9 @@ class _Nest:
 
     def _row_at(self, index: int, moved: Sequence[int]) -> None:
         base = tuple(step * index - m for step, m in zip(self.rows_axis.steps, moved))  # type: ignore[union-attr]
-        for piece in self.row:
+        for number in range(self.full):
+            self._piece(_Piece(number * self.lanes, self.lanes), base)
+        for piece in self.tail:
             self._piece(piece, base)
 
     def _vector_at(self, index: int, moved: Sequence[int]) -> None:
@@ -331,9 +333,9 @@ class _Nest:
                 self.f.set(self._held[stream])
 
 
-def _pieces(size: int, lanes: int) -> list[_Piece]:
-    """A row as full vectors, then ever smaller powers of two."""
-    pieces, start = [], 0
+def _tail(start: int, size: int, lanes: int) -> list[_Piece]:
+    """The end of a row from element `start` on, too short for a full vector, in ever smaller powers of two."""
+    pieces = []
     while start < size:
         while lanes > size - start:
             lanes //= 2
