@@ -36,6 +36,7 @@ FOLDS: dict[str, Callable[..., np.ndarray]] = {
     "reciprocal": lambda x: np.asarray(1, x.dtype) / x,
     "rsqrt": lambda x: np.asarray(1, x.dtype) / np.sqrt(x),
     "select": np.where,
+    "sigmoid": lambda x: np.asarray(1, x.dtype) / (np.asarray(1, x.dtype) + np.exp(-x)),
     "sin": np.sin,
     "sub": np.subtract,
     "tanh": np.tanh,

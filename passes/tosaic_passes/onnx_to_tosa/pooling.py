@@ -175,7 +175,7 @@ def _average_pool(ctx: LoweringContext, x: Tensor, windows: Windows, counts: Seq
     dtype = x.dtype
     if max(windows.dilations) > 1 or dtype not in _POOLED:
         total = _over_windows(ctx, x, windows, counts, ctx.add, 0)
-        return ctx.mul(total, ctx.constant((1 / _elements(x.shape[2:], windows, counts)).astype(dtype)))
+        return ctx.mul(total, ctx.constant((1 / elements_under(x.shape[2:], windows, counts)).astype(dtype)))
     x, windows = fit(ctx, x, windows, counts, first=2)
     if any(max(pair) >= kernel for pair, kernel in zip(windows.pads, windows.kernel, strict=True)):
         ctx.fail("a padding as large as the kernel leaves windows without elements")
@@ -188,7 +188,7 @@ def _average_pool(ctx: LoweringContext, x: Tensor, windows: Windows, counts: Seq
     return _pool_images(ctx, x, windows, pool)
 
 
-def _elements(sizes: Sequence[int], windows: Windows, counts: Sequence[int]) -> np.ndarray:
+def elements_under(sizes: Sequence[int], windows: Windows, counts: Sequence[int]) -> np.ndarray:
     """How many taps of each window lie inside of the input, [1, 1, counts...]."""
     result = np.ones((1, 1), np.float64)
     for index, (size, count) in enumerate(zip(sizes, counts, strict=True)):

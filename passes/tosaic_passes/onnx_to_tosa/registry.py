@@ -24,6 +24,7 @@ TOPICS = (
     "normalization",
     "pooling",
     "quantization",
+    "quantized_functions",
     "recurrent",
     "reduction",
     "resize",

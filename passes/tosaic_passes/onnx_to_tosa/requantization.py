@@ -39,8 +39,10 @@ def from_int8(ctx: LoweringContext, q: Tensor, dtype: np.dtype) -> Tensor:
     return ctx.reinterpret(ctx.elementwise("bitwise_xor", q, -FLIP), UINT8) if dtype == UINT8 else q
 
 
-def requantize(ctx: LoweringContext, sums: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """i32 sums * scale + zero, rounded and saturated to the dtype of the zero point.
+def requantize(
+    ctx: LoweringContext, sums: Tensor, scale: Tensor, zero: Tensor, *, rounds_last: bool = False
+) -> Tensor:
+    """round(i32 sums * scale) + zero, saturated to the dtype of the zero point; `rounds_last`: zero added before.
 
     `scale` (f32) is one number, or has the rank of the sums and one number for each index of their last axis. With a
     constant scale and zero point: `tosa.rescale`. It computes the exact product and rounds ties to even, where
@@ -49,18 +51,22 @@ def requantize(ctx: LoweringContext, sums: Tensor, scale: Tensor, zero: Tensor) 
     factors = None if scale.array is None else scale.array.astype(np.float64).reshape(-1)
     offset = one_value(zero)
     if factors is None or offset is None or not _rescalable(factors, scale, sums):
-        return _requantize_in_floats(ctx, sums, scale, zero)
+        return _requantize_in_floats(ctx, sums, scale, zero, rounds_last)
     moved = offset - FLIP if zero.dtype == UINT8 else offset
     factors = factors[:1] if (factors == factors[0]).all() else factors
-    return from_int8(ctx, rescale(ctx, sums, factors, moved), zero.dtype)
+    even = not (rounds_last and offset % 2)
+    return from_int8(ctx, rescale(ctx, sums, factors, moved, to_even=even), zero.dtype)
 
 
-def _requantize_in_floats(ctx: LoweringContext, sums: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+def _requantize_in_floats(
+    ctx: LoweringContext, sums: Tensor, scale: Tensor, zero: Tensor, rounds_last: bool
+) -> Tensor:
     low, high = limits(zero.dtype)
     span = float(2 * (high - low + 1))
-    return to_quantized(
-        ctx, ctx.clamp(ctx.mul(ctx.cast(sums, FLOAT32), scale), -span, span), zero, zero.dtype
-    )
+    scaled = ctx.clamp(ctx.mul(ctx.cast(sums, FLOAT32), scale), -span, span)
+    if rounds_last:
+        return to_quantized(ctx, ctx.add(scaled, ctx.cast(zero, FLOAT32)), None, zero.dtype)
+    return to_quantized(ctx, scaled, zero, zero.dtype)
 
 
 def _rescalable(factors: np.ndarray, scale: Tensor, sums: Tensor) -> bool:
@@ -70,8 +76,13 @@ def _rescalable(factors: np.ndarray, scale: Tensor, sums: Tensor) -> bool:
     return bool((scale.size == 1 or by_channel) and in_range)
 
 
-def rescale(ctx: LoweringContext, sums: Tensor, factors: np.ndarray, zero: int) -> Tensor:
-    """i32 sums * factors + zero as int8, ties to even: one positive factor (f64), or one a channel of the last axis."""
+def rescale(
+    ctx: LoweringContext, sums: Tensor, factors: np.ndarray, zero: int, *, to_even: bool = True
+) -> Tensor:
+    """round(i32 sums * factors) + zero as int8, ties to even (or odd).
+
+    `factors` (f64, positive) is one number or one for each index of the last axis.
+    """
     mantissa, exponent = np.frexp(factors)
     multiplier = np.round(mantissa * 2**31).astype(np.int64)
     carried = multiplier == 2**31
@@ -79,7 +90,7 @@ def rescale(ctx: LoweringContext, sums: Tensor, factors: np.ndarray, zero: int) 
     return ctx.emit(
         "rescale",
         [
-            _ties_to_even(ctx, sums, multiplier, 31 - exponent),
+            _ties_lowered(ctx, sums, multiplier, 31 - exponent, to_even),
             ctx.constant(multiplier.astype(np.int32)),
             ctx.constant((31 - exponent).astype(np.int8)),
             ctx.constant(np.zeros(1, np.int32)),
@@ -95,8 +106,10 @@ def rescale(ctx: LoweringContext, sums: Tensor, factors: np.ndarray, zero: int) 
     )
 
 
-def _ties_to_even(ctx: LoweringContext, sums: Tensor, multiplier: np.ndarray, shift: np.ndarray) -> Tensor:
-    """Sums less one where `tosa.rescale`, which rounds ties up, would round them to an odd number (factors up to 1).
+def _ties_lowered(
+    ctx: LoweringContext, sums: Tensor, multiplier: np.ndarray, shift: np.ndarray, to_even: bool
+) -> Tensor:
+    """Sums less one where `tosa.rescale` would round a tie up to a number that is not even (odd); factors up to 1.
 
     With multiplier * 2^-shift = m * 2^-s and m odd, the sums that give ties are u * 2^(s-1) with u odd, and the
     number below is even exactly where u * m = 1 modulo 4. Few scales have such sums within 32 bits.
@@ -108,6 +121,6 @@ def _ties_to_even(ctx: LoweringContext, sums: Tensor, multiplier: np.ndarray, sh
         return sums
     bits = np.where(possible, bits, 1)
     mask = np.where(possible, (1 << bits + 1) - 1, 0).astype(np.int32)
-    tie = np.where(possible, (odd & 3) << bits - 1, 1).astype(np.int32)
+    tie = np.where(possible, ((odd if to_even else -odd) & 3) << bits - 1, 1).astype(np.int32)
     low_bits = ctx.elementwise("bitwise_and", sums, ctx.constant(mask))
     return ctx.sub(sums, ctx.cast(ctx.equal(low_bits, ctx.constant(tie)), INT32))
