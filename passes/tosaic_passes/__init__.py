@@ -17,9 +17,11 @@ __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNo
 
 PASSES = (
     "convert-onnx-to-tosa",
+    "convert-uint8-to-int8",
     "count-instructions",
     "fold-batch-norms",
     "fold-transposes",
+    "fuse-quantization",
     "isolate-regions",
     "outline-weights",
     "split-execution",
@@ -27,7 +29,12 @@ PASSES = (
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
 PRESETS: dict[str, tuple[str, ...]] = {
-    "lower-onnx-to-tosa": ("convert-onnx-to-tosa", "clean-tosa"),
+    "lower-onnx-to-tosa": (
+        "fuse-quantization",  # before the float ops between quantised tensors are lowered as such
+        "convert-uint8-to-int8",  # what is fused between quantised operators can change its sign
+        "convert-onnx-to-tosa",
+        "clean-tosa",
+    ),
     "clean-tosa": (
         "canonicalize",  # folds what the lowering left constant, drops what nobody reads
         "cse",  # equal transposes and constants become one, so that the next pass sees the sharing

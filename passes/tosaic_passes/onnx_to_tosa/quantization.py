@@ -84,11 +84,18 @@ def quantize(ctx: LoweringContext, x: Tensor, scale: Tensor, zero: Tensor | None
     span = float(2 * (high - low + 1))
     if scale.array is not None and scale.size == 1:
         reach = span * float(scale.array.item())
-        cut = ctx.clamp(x, -reach, reach)
-    else:
-        bound = ctx.mul(scale, span)
-        cut = ctx.minimum(ctx.maximum(x, ctx.negate(bound)), bound)
-    return to_quantized(ctx, exact_quotient(ctx, cut, scale), zero, dtype)
+        return _quantize_within(ctx, ctx.clamp(x, -reach, reach), scale, zero, dtype)
+    scale = ctx.with_rank(scale, x.rank)
+    bound = ctx.mul(scale, span)
+    cut = ctx.minimum(ctx.maximum(x, ctx.negate(bound)), bound)
+    return _quantize_within(ctx, cut, scale, zero, dtype)
+
+
+def _quantize_within(
+    ctx: LoweringContext, x: Tensor, scale: Tensor, zero: Tensor | None, dtype: np.dtype
+) -> Tensor:
+    """As `quantize`, for numbers that are not far outside of the range of the result."""
+    return to_quantized(ctx, exact_quotient(ctx, x, scale), zero, dtype)
 
 
 def exact_quotient(ctx: LoweringContext, x: Tensor, divisor: Tensor) -> Tensor:
@@ -167,10 +174,10 @@ def dynamic_quantize_linear(ctx: LoweringContext, x: Tensor) -> tuple[Tensor, Te
 
 def dynamic_quantization(ctx: LoweringContext, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """x as uint8, with the (scalar) scale and zero point by which its range, and 0, fit."""
-    axes = range(x.rank)
-    low = ctx.clamp(ctx.reduce("reduce_min", x, axes, keepdims=False), None, 0)
-    high = ctx.clamp(ctx.reduce("reduce_max", x, axes, keepdims=False), 0, None)
+    low = ctx.clamp(ctx.reduce("reduce_min", x, range(x.rank)), None, 0)
+    high = ctx.clamp(ctx.reduce("reduce_max", x, range(x.rank)), 0, None)
     scale = exact_quotient(ctx, ctx.sub(high, low), ctx.constant(np.array(255, np.float32)))
     safe = ctx.select(ctx.equal(scale, 0), 1, scale)
-    zero = quantize(ctx, ctx.negate(low), safe, None, UINT8)
-    return quantize(ctx, x, safe, zero, UINT8), safe, zero
+    zero = _quantize_within(ctx, ctx.negate(low), safe, None, UINT8)
+    q = _quantize_within(ctx, x, safe, zero, UINT8)
+    return q, ctx.reshape(safe, ()), ctx.reshape(zero, ())

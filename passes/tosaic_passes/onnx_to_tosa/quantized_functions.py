@@ -87,12 +87,11 @@ def qlinear_add(
     shift = _SUM_BITS - 8 - math.ceil(math.log2(sum(ratios)))
     if shift not in _SHIFTS:
         ctx.fail(f"the scales of the operands are {sum(ratios):g} times that of the result")
-    weighted = [
-        ctx.mul(_centred(ctx, x), round(ratio * 2**shift))
-        for x, ratio in zip((left, right), ratios, strict=True)
-    ]
+    weights = [ratio * 2**shift for ratio in ratios]
+    weighted = [ctx.mul(_centred(ctx, x), round(w)) for x, w in zip((left, right), weights, strict=True)]
+    exact = all(weight.is_integer() for weight in weights)
     scale = ctx.constant(np.float32(2.0**-shift))
-    return requantize(ctx, ctx.add(*weighted), scale, target.zero, rounds_last=True)
+    return requantize(ctx, ctx.add(*weighted), scale, target.zero, rounds_last=True, exact=exact)
 
 
 @lowering("QLinearMul", domain=CONTRIB)

@@ -14,6 +14,8 @@ FLIP = 128
 """uint8 q is held as int8 q - 128: the highest bit flipped, the zero point moved along."""
 
 _SUM_BITS = 32
+_LARGEST_TIE = 512
+"""Results are saturated beyond 255, so that no larger odd multiple of a half is a tie to be resolved."""
 
 
 def one_value(x: Tensor) -> int | None:
@@ -40,13 +42,20 @@ def from_int8(ctx: LoweringContext, q: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def requantize(
-    ctx: LoweringContext, sums: Tensor, scale: Tensor, zero: Tensor, *, rounds_last: bool = False
+    ctx: LoweringContext,
+    sums: Tensor,
+    scale: Tensor,
+    zero: Tensor,
+    *,
+    rounds_last: bool = False,
+    exact: bool = True,
 ) -> Tensor:
     """round(i32 sums * scale) + zero, saturated to the dtype of the zero point; `rounds_last`: zero added before.
 
     `scale` (f32) is one number, or has the rank of the sums and one number for each index of their last axis. With a
     constant scale and zero point: `tosa.rescale`. It computes the exact product and rounds ties to even, where
-    onnxruntime rounds the product to f32 first; a result is one step off where that rounding meets a tie.
+    onnxruntime rounds the product to f32 first; a result is one step off where that rounding meets a tie. Sums that
+    are not `exact` have no true ties.
     """
     factors = None if scale.array is None else scale.array.astype(np.float64).reshape(-1)
     offset = one_value(zero)
@@ -54,8 +63,8 @@ def requantize(
         return _requantize_in_floats(ctx, sums, scale, zero, rounds_last)
     moved = offset - FLIP if zero.dtype == UINT8 else offset
     factors = factors[:1] if (factors == factors[0]).all() else factors
-    even = not (rounds_last and offset % 2)
-    return from_int8(ctx, rescale(ctx, sums, factors, moved, to_even=even), zero.dtype)
+    ties = None if not exact else int(rounds_last and offset % 2)
+    return from_int8(ctx, rescale(ctx, sums, factors, moved, ties), zero.dtype)
 
 
 def _requantize_in_floats(
@@ -76,10 +85,8 @@ def _rescalable(factors: np.ndarray, scale: Tensor, sums: Tensor) -> bool:
     return bool((scale.size == 1 or by_channel) and in_range)
 
 
-def rescale(
-    ctx: LoweringContext, sums: Tensor, factors: np.ndarray, zero: int, *, to_even: bool = True
-) -> Tensor:
-    """round(i32 sums * factors) + zero as int8, ties to even (or odd).
+def rescale(ctx: LoweringContext, sums: Tensor, factors: np.ndarray, zero: int, ties: int | None) -> Tensor:
+    """round(i32 sums * factors) + zero as int8; ties go to even (0), odd (1) or up (None).
 
     `factors` (f64, positive) is one number or one for each index of the last axis.
     """
@@ -90,7 +97,7 @@ def rescale(
     return ctx.emit(
         "rescale",
         [
-            _ties_lowered(ctx, sums, multiplier, 31 - exponent, to_even),
+            sums if ties is None else _ties_lowered(ctx, sums, multiplier, 31 - exponent, ties),
             ctx.constant(multiplier.astype(np.int32)),
             ctx.constant((31 - exponent).astype(np.int8)),
             ctx.constant(np.zeros(1, np.int32)),
@@ -107,20 +114,21 @@ def rescale(
 
 
 def _ties_lowered(
-    ctx: LoweringContext, sums: Tensor, multiplier: np.ndarray, shift: np.ndarray, to_even: bool
+    ctx: LoweringContext, sums: Tensor, multiplier: np.ndarray, shift: np.ndarray, parity: int
 ) -> Tensor:
-    """Sums less one where `tosa.rescale` would round a tie up to a number that is not even (odd); factors up to 1.
+    """Sums less one where `tosa.rescale` would round a tie up to a number of the other parity; factors up to 1.
 
     With multiplier * 2^-shift = m * 2^-s and m odd, the sums that give ties are u * 2^(s-1) with u odd, and the
-    number below is even exactly where u * m = 1 modulo 4. Few scales have such sums within 32 bits.
+    number below is even exactly where u * m = 1 modulo 4. Few scales have such sums where the result
+    is not saturated: m / 2 is the smallest tie.
     """
     trailing = np.array([(int(m) & -int(m)).bit_length() - 1 for m in multiplier])
     odd, bits = multiplier >> trailing, shift - trailing
-    possible = (bits >= 1) & (bits < _SUM_BITS - 1) & (odd <= 1 << np.maximum(bits, 0))
+    possible = (bits >= 1) & (bits < _SUM_BITS - 1) & (odd <= 1 << np.maximum(bits, 0)) & (odd < _LARGEST_TIE)
     if not possible.any():
         return sums
     bits = np.where(possible, bits, 1)
     mask = np.where(possible, (1 << bits + 1) - 1, 0).astype(np.int32)
-    tie = np.where(possible, ((odd if to_even else -odd) & 3) << bits - 1, 1).astype(np.int32)
+    tie = np.where(possible, ((-odd if parity else odd) & 3) << bits - 1, 1).astype(np.int32)
     low_bits = ctx.elementwise("bitwise_and", sums, ctx.constant(mask))
     return ctx.sub(sums, ctx.cast(ctx.equal(low_bits, ctx.constant(tie)), INT32))
