@@ -22,9 +22,12 @@ from tosaic_passes.onnx_operations import (
     shape_of,
     with_shape,
 )
+from tosaic_passes.weights import element_type
 
 _EIGHT_BITS = (np.dtype(np.int8), np.dtype(np.uint8))
 _INT32 = np.dtype(np.int32)
+_UNIT_TOLERANCE = 1e-5
+"""A bias counts as a whole number of units up to this difference: scales are f32 numbers."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,15 @@ def _build(
 
 def _conv(operation: ir.Operation, target: Quantization | None, editor: OnnxEditor) -> ir.Value | None:
     x, w = (read_dequantization(operation.operands[i], editor) for i in (0, 1))
-    if target is None or x is None or w is None or not x.is_per_tensor or not w.is_per_channel(0):
+    if x is None or w is None or not x.is_per_tensor or not w.is_per_channel(0):
         return None
+    scale = np.float32(x.number) * w.scale_array.reshape(-1)
     bias = operand(operation, 2)
-    whole = None if bias is None else _integer_bias(bias, x.number * w.scale_array.reshape(-1), editor)
+    whole = None if bias is None else _integer_bias(bias, scale, editor, exact=target is None)
     if bias is not None and whole is None:
         return None
+    if target is None:
+        return _conv_to_floats(operation, x, w, scale, whole, editor)
     operands = [*x.operands(operation, editor), *w.operands(operation, editor)]
     last = [] if whole is None else [editor.constant(whole, operation)]
     return _build(
@@ -171,8 +177,32 @@ def _conv(operation: ir.Operation, target: Quantization | None, editor: OnnxEdit
     )
 
 
-def _integer_bias(bias: ir.Value, scale: np.ndarray, editor: OnnxEditor) -> np.ndarray | None:
-    """A constant bias in units of the sums it is added to, None if it is computed or does not fit i32."""
+def _conv_to_floats(
+    operation: ir.Operation,
+    x: Quantization,
+    w: Quantization,
+    scale: np.ndarray,
+    bias: np.ndarray | None,
+    editor: OnnxEditor,
+) -> ir.Value:
+    """Sums of integers, dequantized with the products of the scales."""
+    (_, x_zero), (_, w_zero) = (t.parameters(operation, editor) for t in (x, w))
+    shape = shape_of(operation.results[0])
+    sums_type = ir.RankedTensorType.get(shape, element_type(_INT32))
+    attributes = attributes_of(operation)
+    (sums,) = editor.build("ConvInteger", [x.q, w.q, x_zero, w_zero], [sums_type], operation, attributes)
+    if bias is not None:
+        column = editor.constant(bias.reshape(-1, *(1,) * (len(shape) - 2)), operation)
+        (sums,) = editor.build("Add", [sums, column], [sums_type], operation, {})
+    factor = editor.constant(scale if scale.size > 1 else scale.reshape(()), operation)
+    return editor.build("DequantizeLinear", [sums, factor], [operation.results[0].type], operation, {})[0]
+
+
+def _integer_bias(bias: ir.Value, scale: np.ndarray, editor: OnnxEditor, *, exact: bool) -> np.ndarray | None:
+    """A constant bias in units of the sums it is added to, None if it is computed or does not fit i32.
+
+    It is rounded to a unit, which is far less than a step of a quantised result; `exact`: it must not need that.
+    """
     numbers = editor.constant_value(bias)
     if numbers is None:
         source = read_dequantization(bias, editor)
@@ -180,7 +210,10 @@ def _integer_bias(bias: ir.Value, scale: np.ndarray, editor: OnnxEditor) -> np.n
         if source is None or integers is None:
             return None
         numbers = (integers.astype(np.float64) - source.zero_array) * source.scale_array.astype(np.float64)
-    whole = np.rint(numbers.astype(np.float64) / scale)
+    units = numbers.astype(np.float64) / scale
+    whole = np.rint(units)
+    if exact and not np.allclose(units, whole, rtol=_UNIT_TOLERANCE, atol=_UNIT_TOLERANCE):
+        return None
     return whole.astype(_INT32) if np.abs(whole).max(initial=0) < 2.0**31 else None
 
 
@@ -189,21 +222,21 @@ def _gemm(operation: ir.Operation, target: Quantization | None, editor: OnnxEdit
     columns = 0 if int_attribute(operation, "transB", 0) else 1
     if a is None or b is None or not a.is_per_tensor or not b.is_per_channel(columns):
         return None
-    alpha = operation.attributes["alpha"].value if "alpha" in operation.attributes else 1.0
-    beta = operation.attributes["beta"].value if "beta" in operation.attributes else 1.0
+    alpha, beta = _factor(operation, "alpha"), _factor(operation, "beta")
     bias = operand(operation, 2) if beta else None
-    whole = None
-    if bias is not None:
-        whole = (
-            _integer_bias(bias, alpha * a.number * b.scale_array.reshape(-1), editor) if beta == 1 else None
-        )
-        if whole is None:
-            return None
+    scale = np.float32(alpha * a.number) * b.scale_array.reshape(-1)
+    whole = None if bias is None else _integer_bias(bias, scale, editor, exact=target is None)
+    if bias is not None and (whole is None or beta != 1):
+        return None
     operands = [*a.operands(operation, editor), *b.operands(operation, editor)]
     operands.append(None if whole is None else editor.constant(whole, operation))
     if target is not None:
         operands += target.parameters(operation, editor)
     return _build(operation, "QGemm", operands, target, editor, without=("beta",), contrib=True)
+
+
+def _factor(operation: ir.Operation, name: str) -> float:
+    return operation.attributes[name].value if name in operation.attributes else 1.0
 
 
 def _matmul(operation: ir.Operation, target: Quantization | None, editor: OnnxEditor) -> ir.Value | None:
@@ -301,5 +334,5 @@ _QUANTIZED: dict[str, Rule] = {
 }
 """Float operator -> what stands for it with its result quantised."""
 
-_TO_FLOATS: dict[str, Rule] = {"Gemm": _gemm, "MatMul": _matmul}
+_TO_FLOATS: dict[str, Rule] = {"Conv": _conv, "Gemm": _gemm, "MatMul": _matmul}
 """Float operator -> what stands for it where its result stays float."""

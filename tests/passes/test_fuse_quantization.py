@@ -158,6 +158,27 @@ def test_matrix_product_with_a_float_result_sums_integers() -> None:
     assert ops["cast"] == 1
 
 
+@pytest.mark.parametrize("scale", [0.01, RNG.uniform(0.001, 0.01, 8)], ids=["tensor", "channels"])
+def test_convolution_with_a_float_result_sums_integers(scale: np.ndarray | float) -> None:
+    model = QdqModel("uint8")
+    w = model.weights((8, 4, 3, 3), scale)
+    unit = np.float32(0.02) * np.asarray(scale, np.float32)
+    parameters = [model.constant(unit), model.constant(np.zeros(unit.shape), "int32")]
+    q = model.constant(RNG.integers(-9000, 9000, 8), "int32")
+    bias = model.node("DequantizeLinear", q, *parameters, axis=0)
+    y = model.node("Conv", model.input((2, 4, 6, 6), 0.02, 100), w, bias)
+    ops = check(model, y, floats=True)
+    assert ops["rescale"] == 0
+    assert ops["cast"] == 1
+
+
+def test_float_bias_of_a_float_result_keeps_the_convolution_float() -> None:
+    model = QdqModel("uint8")
+    bias = model.constant(RNG.normal(0, 1, 8))
+    y = model.node("Conv", model.input((2, 4, 6, 6), 0.02, 100), model.weights((8, 4, 3, 3), 0.01), bias)
+    check(model, y, floats=True)
+
+
 @pytest.mark.parametrize(
     ("op", "attributes"),
     [

@@ -42,19 +42,13 @@ def conv(
     """`tosa.conv2d`, `tosa.depthwise_conv2d` or `tosa.conv3d` between transposes to and from channels-last.
 
     Groups other than depthwise ones are sliced apart and concatenated. 1 to 3 spatial axes, floats.
-    Dequantised operands are convolved as the integers that they stand for.
     """
-    from tosaic_passes.onnx_to_tosa import dequantized  # which builds on this module
-
     check_dtype(ctx, x)
     if w.rank != x.rank or x.shape[1] != w.shape[1] * group or w.shape[0] % group:
         ctx.fail(f"weights {list(w.shape)} and {group} groups do not fit an input {list(x.shape)}")
     windows = resolve_windows(
         ctx, x.shape[2:], kernel_shape or w.shape[2:], strides, dilations, pads, auto_pad
     )
-    in_integers = dequantized.convolution(ctx, x, w, b, windows, group)
-    if in_integers is not None:
-        return in_integers
     return channels_first(ctx, convolve(ctx, channels_last(ctx, x), w, b, windows, group))
 
 

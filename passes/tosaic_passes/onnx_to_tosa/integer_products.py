@@ -170,7 +170,7 @@ def conv_integer(
     """A convolution of int8 with i32 sums; zero points that are not one constant are corrected afterwards."""
     kernel = kernel_shape or w.shape[2:]
     windows = resolve_windows(ctx, x.shape[2:], kernel, strides, dilations, pads, auto_pad)
-    return channels_first(ctx, IntegerConvolution(windows, group).sums(ctx, x, x_zero, w, w_zero, None))
+    return channels_first(ctx, _Convolution(windows, group).sums(ctx, x, x_zero, w, w_zero, None))
 
 
 @lowering("QLinearConv", since=10)
@@ -196,13 +196,13 @@ def qlinear_conv(
     """A convolution of int8 with i32 sums, then `tosa.rescale`."""
     kernel = kernel_shape or w.shape[2:]
     windows = resolve_windows(ctx, x.shape[2:], kernel, strides, dilations, pads, auto_pad)
-    sums = IntegerConvolution(windows, group).sums(ctx, x, x_zero, w, w_zero, b)
+    sums = _Convolution(windows, group).sums(ctx, x, x_zero, w, w_zero, b)
     scale = _by_last_axis(ctx, output_scale(ctx, w_scale, x_scale, y_scale), sums)
     return channels_first(ctx, requantize(ctx, sums, scale, y_zero))
 
 
 @dataclass(frozen=True)
-class IntegerConvolution:
+class _Convolution:
     """The geometry of an integer convolution."""
 
     windows: Windows

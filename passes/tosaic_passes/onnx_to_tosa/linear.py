@@ -20,11 +20,6 @@ def matmul(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
     """`tosa.matmul` with numpy's rules for vectors and batches; integers by `tosa.mul` and `tosa.reduce_sum`."""
     if not a.rank or not b.rank:
         ctx.fail("a scalar has no matrix product")
-    from tosaic_passes.onnx_to_tosa import dequantized  # which builds on this module
-
-    in_integers = dequantized.product(ctx, a, b)
-    if in_integers is not None:
-        return in_integers
     left = ctx.reshape(a, (1, *a.shape)) if a.rank == 1 else a
     right = ctx.reshape(b, (*b.shape, 1)) if b.rank == 1 else b
     return ctx.reshape(batched_matmul(ctx, left, right), ctx.result.shape)
@@ -44,13 +39,8 @@ def gemm(
     broadcast: int = 1,
 ) -> Tensor:
     """alpha * A' B' + beta * C: `tosa.matmul` and `tosa.add`; factors and transposes of constants are folded."""
-    from tosaic_passes.onnx_to_tosa import dequantized  # which builds on this module
-
-    a = dequantized.transposed(ctx, a) if transA else a
-    b = dequantized.transposed(ctx, b) if transB else b
-    in_integers = dequantized.product(ctx, a, b, c) if alpha == beta == 1 else None
-    if in_integers is not None:
-        return in_integers
+    a = ctx.transpose(a, [1, 0]) if transA else a
+    b = ctx.transpose(b, [1, 0]) if transB else b
     if alpha != 1:
         a, b = (a, _scaled(ctx, b, alpha)) if b.is_constant else (_scaled(ctx, a, alpha), b)
     product = batched_matmul(ctx, a, b)

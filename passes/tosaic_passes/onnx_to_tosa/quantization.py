@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import FLOAT32, INT32, UINT8, is_float, limits, narrowed
 from tosaic_passes.onnx_to_tosa.registry import lowering
-from tosaic_passes.onnx_to_tosa.tensor import Quantized, Tensor
+from tosaic_passes.onnx_to_tosa.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Integers q that stand for (q - zero) * scale; scale and zero (None: 0) broadcast against q."""
+
+    q: Tensor
+    scale: Tensor
+    zero: Tensor | None
 
 
 @lowering("DequantizeLinear")
@@ -26,10 +35,7 @@ def dequantize_linear(
 ) -> Tensor:
     """(x - zero) * scale in f32, per tensor, axis or block."""
     scale, zero = _aligned(ctx, x, scale, axis, block_size), zero and _aligned(ctx, x, zero, axis, block_size)
-    known = Quantized(x, scale, zero)
-    numbers = ctx.cast(dequantize(ctx, known), ctx.result.dtype)
-    constant = scale.is_constant and (zero is None or zero.is_constant)
-    return replace(numbers, quantized=known) if constant and numbers.dtype == FLOAT32 else numbers
+    return ctx.cast(dequantize(ctx, Quantized(x, scale, zero)), ctx.result.dtype)
 
 
 def dequantize(ctx: LoweringContext, x: Quantized) -> Tensor:
@@ -59,19 +65,11 @@ def quantize_linear(
     saturate: int = 1,
     precision: int = 0,
 ) -> Tensor:
-    """x / scale rounded to the nearest (ties to even) plus zero, saturated; per tensor, axis or block.
-
-    The sums of an integer product are rescaled by `tosa.rescale` (one step off at ties at most).
-    """
-    from tosaic_passes.onnx_to_tosa.dequantized import quantized_again  # which builds on this module
-
+    """x / scale rounded to the nearest (ties to even) plus zero, saturated; per tensor, axis or block."""
     dtype = ctx.result.onnx_dtype
     if narrowed(dtype) == FLOAT32:
         ctx.fail(f"TOSA cannot round to {dtype}")
     scale, zero = _aligned(ctx, x, scale, axis, block_size), zero and _aligned(ctx, x, zero, axis, block_size)
-    known = quantized_again(ctx, x, scale, zero, dtype)
-    if known is not None:
-        return known
     return quantize(ctx, ctx.cast(x, FLOAT32), ctx.cast(scale, FLOAT32), zero, dtype)
 
 

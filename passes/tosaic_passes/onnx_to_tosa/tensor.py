@@ -23,8 +23,6 @@ class Tensor:
     dtype: np.dtype
     array: np.ndarray | None = None
     value: ir.Value | None = None
-    quantized: Quantized | None = None
-    """The integers that these numbers stand for, where they are known."""
 
     @staticmethod
     def constant(array: np.ndarray) -> Tensor:
@@ -41,15 +39,6 @@ class Tensor:
     @property
     def is_constant(self) -> bool:
         return self.array is not None
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """Integers q that stand for (q - zero) * scale; scale and zero (None: 0) broadcast against q."""
-
-    q: Tensor
-    scale: Tensor
-    zero: Tensor | None
 
 
 @dataclass(frozen=True)
