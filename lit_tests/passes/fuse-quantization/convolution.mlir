@@ -27,10 +27,12 @@ func.func @main(%q: tensor<1x1x4x4xi8>, %wq: tensor<2x1x3x3xi8>) -> tensor<1x2x4
 
 // -----
 
-// A result that is read as floats, too, stays one of floats.
+// A result that is read as floats, too, is dequantized from the sums.
 // CHECK-LABEL: @main
-// CHECK:       "onnx.Conv"
-// CHECK:       "onnx.QuantizeLinear"
+// CHECK:       %[[SUMS:.*]] = "onnx.ConvInteger"(%arg0, %arg1, {{.*}} -> tensor<1x2x4x4xi32>
+// CHECK:       %[[SCALE:.*]] = "onnx.Constant"() {value = dense<2.500000e-01> : tensor<f32>}
+// CHECK:       %[[Y:.*]] = "onnx.DequantizeLinear"(%[[SUMS]], %[[SCALE]])
+// CHECK:       "onnx.QuantizeLinear"(%[[Y]],
 func.func @main(%q: tensor<1x1x4x4xi8>, %wq: tensor<2x1x1x1xi8>) -> (tensor<1x2x4x4xi8>, tensor<1x2x4x4xf32>) {
   %s = "onnx.Constant"() {value = dense<0.5> : tensor<f32>} : () -> tensor<f32>
   %z = "onnx.Constant"() {value = dense<0> : tensor<i8>} : () -> tensor<i8>
