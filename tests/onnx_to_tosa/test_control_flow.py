@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import reference_model
@@ -39,6 +40,23 @@ def test_branches_stay_valid_after_all_folds(condition: bool) -> None:
     run_pipeline(program, parse_pipeline("lower-onnx-to-tosa"))
     expected = 4 * X if condition else -X
     np.testing.assert_array_equal(reference_model.run(program, [X, np.array(condition)])[0], expected)
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_layouts_fold_inside_and_outside_of_branches(condition: bool) -> None:
+    random = np.random.default_rng(1)
+    weights = random.normal(size=(3, 3, 1, 1)).astype(np.float32)
+    graph = """g (float[1, 3, 4, 5] x, bool c, float[3, 3, 1, 1] w) => (float[1, 3, 4, 5] y) {
+        p = Conv(x, w) q = Relu(p) r = If(c) <then_branch = t () => (float[1, 3, 4, 5] a) { s = Conv(q, w) a = Relu(s) },
+            else_branch = e () => (float[1, 3, 4, 5] b) { b = Tanh(q) }>
+        y = Conv(r, w) }"""
+    proto = model(graph)
+    x, c = random.normal(size=(1, 3, 4, 5)).astype(np.float32), np.array(condition)
+    program = frontend.load(proto, constants={"w": weights})
+    run_pipeline(program, parse_pipeline("lower-onnx-to-tosa"))
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    expected = session.run(None, {"x": x, "c": c, "w": weights})[0]
+    np.testing.assert_allclose(reference_model.run(program, [x, c])[0], expected, 1e-4, 1e-5)
 
 
 def test_a_branch_inside_a_branch() -> None:

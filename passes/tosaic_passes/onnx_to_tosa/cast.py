@@ -38,6 +38,19 @@ def cast_like(
     return convert(ctx, x, ctx.result.onnx_dtype, saturate=bool(saturate))
 
 
+@lowering("BitCast", since=26)
+def bit_cast(ctx: LoweringContext, x: Tensor, *, to: int) -> Tensor:
+    """Nothing between integers, which TOSA holds without a sign; `tosa.cast` from bool. No floats, no 64 bits."""
+    target = ctx.result.onnx_dtype
+    if x.dtype == ctx.result.dtype:
+        return x
+    if target.itemsize > 4:
+        ctx.fail(f"TOSA holds {target} in 32 bits only")
+    if target == BOOL or is_float(x.dtype) or is_float(target):
+        ctx.fail(f"TOSA has no operation that reads the bits of {x.dtype} as {target}")
+    return ctx.cast(x, target) if x.dtype == BOOL else ctx.reinterpret(x, target)
+
+
 def convert(ctx: LoweringContext, x: Tensor, dtype: np.dtype, *, saturate: bool = True) -> Tensor:
     """x in another ONNX dtype by the rules of ONNX's Cast."""
     if dtype in _NOT_HELD:

@@ -57,9 +57,12 @@ def bitwise_not(ctx: LoweringContext, x: Tensor) -> Tensor:
 
 @lowering("BitShift", since=11)
 def bit_shift(ctx: LoweringContext, x: Tensor, amount: Tensor, *, direction: str) -> Tensor:
-    """`tosa.logical_left_shift` or `tosa.logical_right_shift`; a shift by all bits or more gives 0."""
-    if ctx.result.onnx_dtype.itemsize == 8:
-        ctx.fail("a shift of uint64 is not the same in the 32 bits that TOSA has")
+    """`tosa.logical_left_shift` or `tosa.logical_right_shift`; a shift by all bits or more gives 0.
+
+    No shift of uint64 to the left: its upper bits would be lost.
+    """
+    if direction == "LEFT" and ctx.result.onnx_dtype.itemsize == 8:
+        ctx.fail("a shift of uint64 to the left needs more than the 32 bits that TOSA has")
     bits = 8 * x.dtype.itemsize
     moved = ctx.elementwise(f"logical_{direction.lower()}_shift", x, ctx.minimum(amount, bits - 1))
     return ctx.select(ctx.greater_equal(amount, bits), 0, moved)
