@@ -146,3 +146,18 @@ def test_channels_first_costs_no_more_than_its_copy() -> None:
         "conv2d", np.ascontiguousarray(image), weights, np.zeros(32, np.float32), geometry
     ).kernel()
     assert first.cost <= 1.01 * last.cost
+
+
+@pytest.mark.parametrize(
+    ("image", "outputs", "window", "limit"),
+    [((14, 14, 96), 576, 1, 0.59), ((14, 14, 576), 96, 1, 0.59), ((56, 56, 64), 64, 3, 0.58)],
+    ids=str,
+)
+def test_instructions_per_multiply_add_of_i8(
+    image: tuple[int, ...], outputs: int, window: int, limit: float
+) -> None:
+    zeros, weights = np.zeros((1, *image), np.int8), np.zeros((outputs, window, window, image[-1]), np.int8)
+    geometry = Geometry(((window // 2,) * 2,) * 2, (1, 1), (1, 1))
+    inputs = [(zeros, False), (weights, True), (np.zeros(outputs, np.int32), True)]
+    convolved = case("conv2d", inputs, (1, *image[:2], outputs), geometry.attributes, (3, 0), "i32")
+    assert convolved.kernel().cost <= limit * convolved.request.outputs[0].size * weights[0].size

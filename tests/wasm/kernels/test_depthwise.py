@@ -62,6 +62,24 @@ def test_integers_are_exact(dtypes: tuple[type, type, type], result: str, data: 
     assert np.array_equal(convolved.run(), ordered_depthwise(*values, bias, geometry))
 
 
+@given(convolutions(axes=2), st.integers(1, 19), st.integers(-128, 127), st.integers(0, 1 << 30))
+def test_pairs_of_rows_are_exact(
+    shape: tuple[Geometry, tuple[int, ...], tuple[int, ...]], channels: int, zero: int, seed: int
+) -> None:
+    geometry, image_sizes, window = shape
+    rng = np.random.default_rng(seed)
+    image = integers(rng, np.int8, 1, *image_sizes, channels)
+    weights, bias = (
+        integers(rng, np.int8, *window, channels, 1),
+        integers(rng, np.int16, channels).astype(np.int32),
+    )
+    output = (1, *geometry.output(image_sizes, window), channels)
+    inputs = [(image, False), (weights, True), (bias, True)]
+    convolved = case("depthwise_conv2d", inputs, output, geometry.attributes, (zero, 0), "i32")
+    exact = ordered_depthwise(image.astype(np.float64) - zero, weights.astype(np.float64), bias, geometry)
+    assert np.array_equal(convolved.run(), exact)
+
+
 @pytest.mark.parametrize("options", [KernelOptions(locals=40), KernelOptions(function_bytes=8_000)], ids=str)
 def test_every_tile_choice_gives_the_same_bits(options: KernelOptions) -> None:
     rng = np.random.default_rng(0)
@@ -95,3 +113,20 @@ def test_instructions_per_multiply_add(
     weights, bias = np.zeros((window, window, image[-1], 1), np.float32), np.zeros(image[-1], np.float32)
     convolved = depthwise(zeros, weights, bias, geometry)
     assert convolved.kernel().cost <= limit * convolved.request.outputs[0].size * window**2
+
+
+@pytest.mark.parametrize(
+    ("image", "stride", "limit"),
+    [((112, 112, 32), 1, 1.04), ((112, 112, 96), 2, 1.47), ((14, 14, 576), 1, 0.9)],
+    ids=str,
+)
+def test_instructions_per_multiply_add_of_i8(image: tuple[int, ...], stride: int, limit: float) -> None:
+    zeros, geometry = np.zeros((1, *image), np.int8), Geometry(((1, 1), (1, 1)), (stride, stride), (1, 1))
+    inputs = [
+        (zeros, False),
+        (np.zeros((3, 3, image[-1], 1), np.int8), True),
+        (np.zeros(image[-1], np.int32), True),
+    ]
+    output = (1, *geometry.output(image[:2], (3, 3)), image[-1])
+    convolved = case("depthwise_conv2d", inputs, output, geometry.attributes, (3, 0), "i32")
+    assert convolved.kernel().cost <= limit * convolved.request.outputs[0].size * 9

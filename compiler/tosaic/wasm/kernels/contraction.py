@@ -18,7 +18,7 @@ from functools import lru_cache
 from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import KernelOptions
-from tosaic.wasm.kernels.epilogue import Epilogue
+from tosaic.wasm.kernels.epilogue import Epilogue, epilogue_operators
 from tosaic.wasm.kernels.streams import (
     BIAS,
     LEFT,
@@ -195,7 +195,8 @@ def _price(c: Contraction, tiling: Tiling, prices: PriceList, options: KernelOpt
     chain = max(len(order.body), len(order.tail))
     if m * n * looped + chain * (1 + min(m, n)) + _ADDRESS_LOCALS > options.locals:
         return None
-    operators = m * n * (4 * (len(order.body) + len(order.tail)) + 8)
+    products = 4 * (len(order.body) + len(order.tail))
+    operators = m * n * (products + 2 + epilogue_operators(c.epilogue, prices))
     if operators * 3 > options.function_bytes:
         return None
     price = prices.operators

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
+from tosaic.prices import PriceList
 from tosaic.wasm.expression import emit
 from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
-from tosaic.wasm.kernels.streams import OUTPUT
+from tosaic.wasm.kernels.streams import LANES, OUTPUT
 from tosaic.wasm.lanes import load_lanes, max_lanes, store_lanes
 
 
@@ -121,6 +122,14 @@ class Epilogue:
         if self.expression is not None:
             value = partial(emit, f, self.expression, lanes, load_input, rounded, table_address)
         store_lanes(f, self.output, lanes, partial(f.get, OUTPUT), value, at[0])
+
+
+@lru_cache(maxsize=512)
+def epilogue_operators(epilogue: Epilogue, prices: PriceList) -> int:
+    """How many operators the end of one full vector takes."""
+    f = Function("", prices, ("i32",) * (OUTPUT + len(epilogue.steps)))
+    epilogue.store(f, [0] * len(epilogue.steps), LANES, lambda: f.v128(bytes(16)))
+    return f.operators
 
 
 def fused_inputs(expression: Expression | None) -> tuple[int, ...]:
