@@ -32,6 +32,11 @@ CONVOLUTIONS = {
     "three_axes": ((1, 2, 4, 5, 6), (3, 2, 2, 3, 1), {"pads": [1, 0, 0, 1, 1, 0]}),
     "rest_taken_from_the_pad": ((1, 2, 8, 8), (3, 2, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
     "rest_taken_from_the_input": ((1, 2, 9, 9), (3, 2, 2, 2), {"strides": [3, 4]}),
+    "window_of_pads_only": (
+        (1, 2, 1, 3),
+        (3, 2, 1, 2),
+        {"strides": [2, 1], "pads": [1, 0, 0, 1], "bias": True},
+    ),
     "dilated": ((1, 2, 9, 9), (3, 2, 3, 2), {"dilations": [2, 3], "pads": [2, 0, 0, 1]}),
     "depthwise": ((1, 4, 6, 6), (4, 1, 3, 3), {"group": 4, "bias": True}),
     "depthwise_with_multiplier": ((1, 4, 6, 6), (12, 1, 3, 3), {"group": 4, "bias": True}),

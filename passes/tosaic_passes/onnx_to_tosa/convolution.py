@@ -18,6 +18,8 @@ from tosaic_passes.onnx_to_tosa.windows import (
     check_level,
     fit,
     flat_pads,
+    padded,
+    reaches,
     resolve_windows,
     window_counts,
 )
@@ -110,7 +112,10 @@ def convolve(
         x, w, windows = _as_2d(ctx, x, w, windows)
         result = convolve(ctx, x, w, b, windows, group, zeros=zeros)
         return ctx.reshape(result, (result.shape[0], *result.shape[2:]))
-    x, windows = fit(ctx, x, windows, window_counts(x.shape[1:-1], windows), first=1)
+    counts = window_counts(x.shape[1:-1], windows)
+    if any(reach <= begin for reach, (begin, _) in zip(reaches(windows, counts), windows.pads, strict=True)):
+        x, windows = padded(ctx, x, windows, zeros[0])
+    x, windows = fit(ctx, x, windows, counts, first=1)
     if group == 1:
         return _dense(ctx, x, w, b, windows, zeros)
     if group == x.shape[-1] and windows.rank == 2:

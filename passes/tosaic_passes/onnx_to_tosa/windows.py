@@ -115,12 +115,12 @@ def fit(
     then from the input; negative pads crop the input; a window that hangs over enlarges the end pad.
     """
     starts, sizes, pads = [0] * x.rank, list(x.shape), []
-    for axis, (count, extent, stride, (begin, _)) in enumerate(
-        zip(counts, windows.extents, windows.strides, windows.pads, strict=True), first
+    for axis, (count, reach, (begin, _)) in enumerate(
+        zip(counts, reaches(windows, counts), windows.pads, strict=True), first
     ):
         if count < 1:
             ctx.fail("the window is larger than its input")
-        end = (count - 1) * stride + extent - sizes[axis] - begin
+        end = reach - sizes[axis] - begin
         starts[axis] = max(0, -begin)
         sizes[axis] -= max(0, -begin) + max(0, -end)
         pads.append((max(0, begin), max(0, end)))
@@ -129,6 +129,21 @@ def fit(
     fitted = windows.with_pads(pads)
     check_level(ctx, fitted)
     return ctx.slice(x, starts, sizes), fitted
+
+
+def reaches(windows: Windows, counts: Sequence[int]) -> list[int]:
+    """Elements from the first tap of the first window to the last tap of the last one, of every axis."""
+    return [
+        (count - 1) * stride + extent
+        for count, stride, extent in zip(counts, windows.strides, windows.extents, strict=True)
+    ]
+
+
+def padded(ctx: LoweringContext, x: Tensor, windows: Windows, value: int) -> tuple[Tensor, Windows]:
+    """Channels-last x with its pads written out; negative ones are left to `fit`."""
+    written = [(max(0, begin), max(0, end)) for begin, end in windows.pads]
+    left = [(min(0, begin), min(0, end)) for begin, end in windows.pads]
+    return pad_spatial(ctx, x, written, 1, value), windows.with_pads(left)
 
 
 def check_level(ctx: LoweringContext, windows: Windows) -> None:
