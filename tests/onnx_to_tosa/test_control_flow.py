@@ -47,7 +47,8 @@ def test_layouts_fold_inside_and_outside_of_branches(condition: bool) -> None:
     random = np.random.default_rng(1)
     weights = random.normal(size=(3, 3, 1, 1)).astype(np.float32)
     graph = """g (float[1, 3, 4, 5] x, bool c, float[3, 3, 1, 1] w) => (float[1, 3, 4, 5] y) {
-        p = Conv(x, w) q = Relu(p) r = If(c) <then_branch = t () => (float[1, 3, 4, 5] a) { s = Conv(q, w) a = Relu(s) },
+        p = Conv(x, w) q = Relu(p)
+        r = If(c) <then_branch = t () => (float[1, 3, 4, 5] a) { s = Conv(q, w) a = Relu(s) },
             else_branch = e () => (float[1, 3, 4, 5] b) { b = Tanh(q) }>
         y = Conv(r, w) }"""
     proto = model(graph)

@@ -170,9 +170,37 @@ def _attention(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types 
     return [Value("result", TensorType(data.dtype, (*data.shape[:2], weights.shape[1] // 3))).type_proto]
 
 
+def _multi_head_attention(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """[batch, sequence, width] of the values, and the keys and values of past and present in heads."""
+    query, key, value, *_ = operands
+    if query is None or key is None or value is None or len(query.shape) != 3:
+        return None
+    past = operands[6] if len(operands) > 6 else None
+    heads = next(attribute.i for attribute in node.attribute if attribute.name == "num_heads")
+    (batch, length, _), before = query.shape, past.shape[2] if past else 0
+    sizes = [x.shape[3] if len(x.shape) == 4 else x.shape[2] // heads for x in (key, value)]
+    total = before + (key.shape[2] if len(key.shape) == 4 else key.shape[1])
+    shapes = [(batch, length, heads * sizes[1]), *((batch, heads, total, size) for size in sizes)]
+    results = [Value("result", TensorType(query.dtype, shape)).type_proto for shape in shapes]
+    return list(results[: len(node.output)])
+
+
+def _embed_layer_normalization(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types:
+    """Results: the normalised sum, the length of each row, the sum itself."""
+    ids, _, words, *_ = operands
+    assert ids is not None
+    assert words is not None
+    rows = Value("rows", TensorType(words.dtype, (*ids.shape, words.shape[1]))).type_proto
+    lengths = Value("lengths", TensorType(np.dtype(np.int32), ids.shape[:1])).type_proto
+    results: Types = [rows, lengths, rows]
+    return results[: len(node.output)]
+
+
 _RULES: dict[str, Callable[[onnx.NodeProto, Sequence[Value | None]], Types | None]] = {
     "Attention": _attention,
+    "EmbedLayerNormalization": _embed_layer_normalization,
     "FusedMatMul": _fused_matmul,
+    "MultiHeadAttention": _multi_head_attention,
     "SkipLayerNormalization": _skip_normalization,
     "SkipSimplifiedLayerNormalization": _skip_normalization,
     "TransposeMatMul": _fused_matmul,

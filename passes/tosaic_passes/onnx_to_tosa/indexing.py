@@ -34,6 +34,14 @@ def gather(ctx: LoweringContext, x: Tensor, indices: Tensor, *, axis: int = 0) -
     return ctx.reshape(taken, ctx.result.shape)
 
 
+def take(ctx: LoweringContext, x: Tensor, positions: Tensor, axis: int) -> Tensor:
+    """The slices of x at positions [K] along an axis."""
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    rows = ctx.broadcast_to(ctx.reshape(positions, (1, positions.size)), (outer, positions.size))
+    taken = ctx.gather(ctx.reshape(x, (outer, x.shape[axis], inner)), rows)
+    return ctx.reshape(taken, (*x.shape[:axis], positions.size, *x.shape[axis + 1 :]))
+
+
 def from_front(ctx: LoweringContext, indices: Tensor, size: int) -> Tensor:
     """Negative indices, which count from the end, as int32 positions from the front."""
     indices = ctx.cast(indices, INT32)

@@ -10,6 +10,7 @@ from typing import Any
 
 TOPICS = (
     "activation",
+    "attention",
     "cast",
     "comparison",
     "constants",
@@ -17,6 +18,7 @@ TOPICS = (
     "convolution",
     "einsum",
     "elementwise",
+    "fusion",
     "indexing",
     "integer_products",
     "linear",

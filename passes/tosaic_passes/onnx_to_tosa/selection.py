@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import BOOL, INT32
+from tosaic_passes.onnx_to_tosa.indexing import take
 from tosaic_passes.onnx_to_tosa.reduction import reduce_min, reduce_sum, running
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
@@ -42,14 +41,6 @@ def true_positions(ctx: LoweringContext, mask: Tensor, count: int) -> Tensor:
     )
     first = ctx.slice(ctx.reshape(ordered, (size,)), [0], [count])
     return ctx.select(ctx.greater(total, ctx.slice(places, [0], [count])), first, size)
-
-
-def take(ctx: LoweringContext, x: Tensor, positions: Tensor, axis: int) -> Tensor:
-    """The slices of x at positions [K] along an axis."""
-    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    rows = ctx.broadcast_to(ctx.reshape(positions, (1, positions.size)), (outer, positions.size))
-    taken = ctx.gather(ctx.reshape(x, (outer, x.shape[axis], inner)), rows)
-    return ctx.reshape(taken, (*x.shape[:axis], positions.size, *x.shape[axis + 1 :]))
 
 
 @lowering("Compress", since=9)

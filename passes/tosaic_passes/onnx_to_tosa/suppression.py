@@ -6,9 +6,10 @@ import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import BOOL, INT8, INT32
+from tosaic_passes.onnx_to_tosa.indexing import take
 from tosaic_passes.onnx_to_tosa.regions import while_loop
 from tosaic_passes.onnx_to_tosa.registry import lowering
-from tosaic_passes.onnx_to_tosa.selection import take, true_positions
+from tosaic_passes.onnx_to_tosa.selection import true_positions
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
 UNROLLED_ROUNDS = 32
