@@ -36,6 +36,7 @@ from tosaic.wasm.kernels.tile import ZERO, Arithmetic, Chain, Loops, RegisterTil
 _LARGEST_SIDE = 32  # rows or vectors of a tile
 _LARGEST_CHAIN = 64  # taps of a chain
 _SHORTEST_BLOCK = 4  # taps of a block inside a loop
+_OPERATOR_BYTES = 3  # of code, at most on average
 _ADDRESS_LOCALS = 8  # at most so many locals hold loop ends and epilogue values in passing
 
 
@@ -109,14 +110,20 @@ def panels(columns: int, vectors: int, lanes: int) -> list[Panels]:
 @lru_cache(maxsize=512)
 def choose(contraction: Contraction, prices: PriceList, options: KernelOptions) -> Tiling:
     """The tiling with the least price for all calls and one install."""
+    orders = [_Order.of(contraction, order, prices) for order in _orders(contraction.reduction)]
+    rows = [_Rows.of(contraction, axis, count) for axis, count in _row_choices(contraction.rows)]
+    columns = [_Columns.of(contraction, vectors) for vectors in _balanced(contraction.vectors)]
+    calls = math.prod(axis.size for axis in contraction.batch)
+    install = prices.compile_per_operator / options.calls_per_install
     best: tuple[float, Tiling] | None = None
-    for order in _orders(contraction.reduction):
-        for axis, rows in _row_choices(contraction.rows):
-            for vectors in _balanced(contraction.vectors):
-                tiling = Tiling(axis, rows, vectors, order)
-                price = _price(contraction, tiling, prices, options)
-                if price is not None and (best is None or price < best[0]):
-                    best = price, tiling
+    for order, m, n in itertools.product(orders, rows, columns):
+        accumulators = m.rows * n.vectors
+        operators = accumulators * order.operators
+        if not order.fits(m.rows, n.vectors, options) or operators * _OPERATOR_BYTES > options.function_bytes:
+            continue
+        price = calls * order.price(m, n) + install * operators * m.bodies * n.bodies
+        if best is None or price < best[0]:
+            best = price, Tiling(m.axis, m.count, n.vectors, order.order)
     if best is None:
         raise ValueError(f"no register tile fits {options}")
     return best[1]
@@ -187,45 +194,90 @@ def _balanced(size: int) -> list[int]:
     )
 
 
-def _price(c: Contraction, tiling: Tiling, prices: PriceList, options: KernelOptions) -> float | None:
-    """Estimated price of all calls and a share of one install, per call; None if the tile breaks a limit."""
-    inside = math.prod(axis.size for axis in c.rows[tiling.axis + 1 :])
-    m, n, order = tiling.rows * inside, tiling.vectors, tiling.order
-    looped = bool(order.loops or order.blocks)
-    chain = max(len(order.body), len(order.tail))
-    if m * n * looped + chain * (1 + min(m, n)) + _ADDRESS_LOCALS > options.locals:
-        return None
-    products = 4 * (len(order.body) + len(order.tail))
-    operators = m * n * (products + 2 + epilogue_operators(c.epilogue, prices))
-    if operators * 3 > options.function_bytes:
-        return None
-    price = prices.operators
-    get, load = (
-        price["local.get"],
-        price["local.get"] + price["v128.load"] + price["local.tee"] - price["local.get"],
-    )
-    loops = math.prod(trips for trips, _ in order.loops)
-    turns = loops * (order.blocks + bool(order.loops and order.tail))
-    product = 2 * get + price[c.arithmetic.multiply] + price[c.arithmetic.add]
-    whole = order.taps * product + turns * 2 * get + 4 * get
-    per_row = order.taps * (load if n > 1 else get)
-    per_vector = order.taps * (load if m > 1 else get)
-    per_tile = turns * 12 * get + loops * bool(order.loops) * 20 * get + 20 * get
-    total_rows = math.prod(axis.size for axis in c.rows)
-    cut = c.rows[tiling.axis].size if c.rows else 1
-    row_tiles = math.ceil(cut / tiling.rows) * (total_rows // (cut * inside))
-    panel_count = math.ceil(c.vectors / n)
-    call = (
-        total_rows * c.vectors * whole
-        + total_rows * panel_count * per_row
-        + c.vectors * row_tiles * per_vector
-        + row_tiles * panel_count * per_tile
-    )
-    bodies = len(panels(c.columns, n, c.arithmetic.lanes)) * (
-        1 if cut % math.ceil(cut / tiling.rows) == 0 else 2
-    )
-    install = prices.compile_per_operator * operators * bodies
-    return call * math.prod(axis.size for axis in c.batch) + install / options.calls_per_install
+@dataclass(frozen=True)
+class _Rows:
+    """A choice of rows: `count` indices of `axis` are `rows` rows of a tile, and `tiles` tiles all `total` rows, in
+    `bodies` different sizes."""
+
+    axis: int
+    count: int
+    rows: int
+    tiles: int
+    total: int
+    bodies: int
+
+    @classmethod
+    def of(cls, c: Contraction, axis: int, count: int) -> _Rows:
+        cut = c.rows[axis].size if c.rows else 1
+        total = math.prod(other.size for other in c.rows)
+        inside = math.prod(other.size for other in c.rows[axis + 1 :])
+        tiles = -(-cut // count)
+        return cls(
+            axis, count, count * inside, tiles * (total // (cut * inside)), total, 1 + bool(cut % tiles)
+        )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A choice of columns: `vectors` in a panel, and `panels` panels for all `total` vectors, in `bodies` sizes."""
+
+    vectors: int
+    panels: int
+    total: int
+    bodies: int
+
+    @classmethod
+    def of(cls, c: Contraction, vectors: int) -> _Columns:
+        bodies = len(panels(c.columns, vectors, c.arithmetic.lanes))
+        return cls(vectors, -(-c.vectors // vectors), c.vectors, bodies)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """An order of the taps and what it costs, estimated: an accumulator (`whole`, `operators` of code), an operand that
+    is used once or more often (`single`, `shared`: a row or a vector of a tile), and a tile."""
+
+    order: Loops
+    chain: int
+    looped: bool
+    operators: int
+    whole: int
+    single: int
+    shared: int
+    tile: int
+
+    @classmethod
+    def of(cls, c: Contraction, order: Loops, prices: PriceList) -> _Order:
+        price, chain = prices.operators, max(len(order.body), len(order.tail))
+        get = price["local.get"]
+        trips = math.prod(trips for trips, _ in order.loops)
+        turns = trips * (order.blocks + bool(order.loops and order.tail))
+        product = 2 * get + price[c.arithmetic.multiply] + price[c.arithmetic.add]
+        return cls(
+            order,
+            chain,
+            looped=bool(order.loops or order.blocks),
+            operators=4 * (len(order.body) + len(order.tail)) + 2 + epilogue_operators(c.epilogue, prices),
+            whole=order.taps * product + turns * 2 * get + 4 * get,
+            single=order.taps * price["v128.load"],
+            shared=order.taps * (price["v128.load"] + price["local.tee"]),
+            tile=turns * 12 * get + trips * bool(order.loops) * 20 * get + 20 * get,
+        )
+
+    def fits(self, rows: int, vectors: int, options: KernelOptions) -> bool:
+        held = rows * vectors * self.looped + self.chain * (1 + min(rows, vectors))
+        return held + _ADDRESS_LOCALS <= options.locals
+
+    def price(self, m: _Rows, n: _Columns) -> int:
+        """All accumulators, the operands of both sides, and the tiles."""
+        left = self.shared if n.vectors > 1 else self.single
+        right = self.shared if m.rows > 1 else self.single
+        return (
+            m.total * n.total * self.whole
+            + m.total * n.panels * left
+            + n.total * m.tiles * right
+            + m.tiles * n.panels * self.tile
+        )
 
 
 # The blocks
