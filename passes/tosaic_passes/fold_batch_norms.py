@@ -229,7 +229,8 @@ def _emit(name: str, operands: list[ir.Value]) -> ir.Value:
 def _broadcast_constant(values: np.ndarray, like: ir.Value, weights: WeightTable) -> ir.Value:
     """A constant of the rank of `like`, its dimensions of size 1 broadcast."""
     rank = len(_shape(like))
-    return _emit_constant(values.reshape((1,) * (rank - values.ndim) + values.shape), like, weights)
+    shape = (1,) * (rank - values.ndim) + values.shape if rank else ()
+    return _emit_constant(values.reshape(shape), like, weights)
 
 
 def _emit_constant(values: np.ndarray, like: ir.Value, weights: WeightTable) -> ir.Value:

@@ -43,6 +43,7 @@ _NARROWED: dict[np.dtype, np.dtype] = {
     np.dtype(ml_dtypes.float4_e2m1fn): FLOAT32,
     np.dtype(ml_dtypes.float8_e4m3fnuz): FLOAT32,
     np.dtype(ml_dtypes.float8_e5m2fnuz): FLOAT32,
+    np.dtype(ml_dtypes.float8_e8m0fnu): FLOAT32,
 }
 _LOSSY = {np.dtype(np.int64), np.dtype(np.uint64), np.dtype(np.float64)}
 _SIGNLESS: dict[np.dtype, np.dtype] = {UINT8: INT8, UINT16: INT16, UINT32: INT32}
@@ -64,6 +65,7 @@ _NAMES = {
     "f8E5M2": "float8_e5m2",
     "f8E4M3FNUZ": "float8_e4m3fnuz",
     "f8E5M2FNUZ": "float8_e5m2fnuz",
+    "f8E8M0FNU": "float8_e8m0fnu",
     "f4E2M1FN": "float4_e2m1fn",
     **{f"i{bits}": f"int{bits}" for bits in (2, 4, 8, 16, 32, 64)},
     **{f"si{bits}": f"int{bits}" for bits in (2, 4, 8, 16, 32, 64)},

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
-from tosaic_passes.onnx_to_tosa.dtypes import FLOAT32, INT32, UINT8, is_float, limits, narrowed
+from tosaic_passes.onnx_to_tosa.dtypes import FLOAT32, INT32, UINT8, is_float, limits
 from tosaic_passes.onnx_to_tosa.registry import lowering
+from tosaic_passes.onnx_to_tosa.small_floats import round_to_small_float
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
 
@@ -67,13 +68,20 @@ def quantize_linear(
 ) -> Tensor:
     """x / scale rounded to the nearest (ties to even) plus zero, saturated; per tensor, axis or block."""
     dtype = ctx.result.onnx_dtype
-    if narrowed(dtype) == FLOAT32:
-        ctx.fail(f"TOSA cannot round to {dtype}")
     scale, zero = _aligned(ctx, x, scale, axis, block_size), zero and _aligned(ctx, x, zero, axis, block_size)
-    return quantize(ctx, ctx.cast(x, FLOAT32), ctx.cast(scale, FLOAT32), zero, dtype)
+    x, scale = ctx.cast_all([x, scale], FLOAT32)
+    return quantize(ctx, x, scale, zero, dtype, saturate=bool(saturate))
 
 
-def quantize(ctx: LoweringContext, x: Tensor, scale: Tensor, zero: Tensor | None, dtype: np.dtype) -> Tensor:
+def quantize(
+    ctx: LoweringContext,
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor | None,
+    dtype: np.dtype,
+    *,
+    saturate: bool = True,
+) -> Tensor:
     """f32 numbers divided by their scale, rounded (ties to even), moved by zero, saturated.
 
     They are cut to the range of the result first: no quotient overflows, and i32 holds every rounded one.
@@ -82,18 +90,27 @@ def quantize(ctx: LoweringContext, x: Tensor, scale: Tensor, zero: Tensor | None
     span = float(2 * (high - low + 1))
     if scale.array is not None and scale.size == 1:
         reach = span * float(scale.array.item())
-        return _quantize_within(ctx, ctx.clamp(x, -reach, reach), scale, zero, dtype)
+        return _quantize_within(ctx, ctx.clamp(x, -reach, reach), scale, zero, dtype, saturate)
     scale = ctx.with_rank(scale, x.rank)
     bound = ctx.mul(scale, span)
     cut = ctx.minimum(ctx.maximum(x, ctx.negate(bound)), bound)
-    return _quantize_within(ctx, cut, scale, zero, dtype)
+    return _quantize_within(ctx, cut, scale, zero, dtype, saturate)
 
 
 def _quantize_within(
-    ctx: LoweringContext, x: Tensor, scale: Tensor, zero: Tensor | None, dtype: np.dtype
+    ctx: LoweringContext,
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor | None,
+    dtype: np.dtype,
+    saturate: bool = True,
 ) -> Tensor:
     """As `quantize`, for numbers that are not far outside of the range of the result."""
-    return to_quantized(ctx, exact_quotient(ctx, x, scale), zero, dtype)
+    quotient = exact_quotient(ctx, x, scale)
+    if not is_float(dtype):
+        return to_quantized(ctx, quotient, zero, dtype)
+    shifted = quotient if zero is None else ctx.add(quotient, ctx.cast(zero, FLOAT32))
+    return round_to_small_float(ctx, shifted, dtype, saturate=saturate)
 
 
 def exact_quotient(ctx: LoweringContext, x: Tensor, divisor: Tensor) -> Tensor:
@@ -137,9 +154,6 @@ def _halves(ctx: LoweringContext, x: Tensor) -> tuple[Tensor, Tensor]:
 def to_quantized(ctx: LoweringContext, scaled: Tensor, zero: Tensor | None, dtype: np.dtype) -> Tensor:
     """Rounds f32 numbers that are divided by their scale already; `tosa.cast` rounds ties to even."""
     low, high = limits(dtype)
-    if is_float(dtype):
-        shifted = scaled if zero is None else ctx.add(scaled, ctx.cast(zero, FLOAT32))
-        return ctx.cast(ctx.clamp(shifted, low, high), dtype)
     rounded = ctx.cast(scaled, INT32)  # saturates
     shifted = rounded if zero is None else ctx.add(rounded, ctx.cast(zero, INT32))
     return ctx.cast(ctx.clamp(shifted, low, high), dtype)
