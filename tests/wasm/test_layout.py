@@ -106,3 +106,29 @@ def test_result_of_the_program_is_dense():
     )
     assert found.outputs[0].window.view.is_contiguous
     assert found.outputs[0].buffer.bytes == 128
+
+
+def test_elementwise_result_takes_the_place_of_its_operand():
+    found = layout(
+        "%x: tensor<1x8x8xf32>",
+        "%5 : tensor<1x8x8xf32>",
+        ZERO,
+        matmul("%0", "%x", "%x"),
+        "%1 = tosa.exp %0 : (tensor<1x8x8xf32>) -> tensor<1x8x8xf32>",
+        matmul("%5", "%1", "%x"),
+    )
+    product, exponential, _ = (call for work in found.works for call in work.calls)
+    assert exponential.places[0].buffer is exponential.places[1].buffer is product.places[-1].buffer
+
+
+def test_operand_that_is_read_later_is_not_overwritten():
+    found = layout(
+        "%x: tensor<1x8x8xf32>",
+        "%5 : tensor<1x8x8xf32>",
+        ZERO,
+        matmul("%0", "%x", "%x"),
+        "%1 = tosa.exp %0 : (tensor<1x8x8xf32>) -> tensor<1x8x8xf32>",
+        matmul("%5", "%1", "%0"),
+    )
+    _, exponential, _ = (call for work in found.works for call in work.calls)
+    assert exponential.places[0].buffer is not exponential.places[1].buffer

@@ -92,6 +92,7 @@ class _Layout:
         self.cluster_of = {node: cluster for cluster in clusters for node in cluster.nodes}
         self.places: dict[Value, Placed] = {}
         self.results: dict[Value, Border] = {}
+        self.tenant: dict[Buffer, Value | None] = {}  # the only value in a buffer
 
     def run(self) -> Layout:
         inputs = [
@@ -109,7 +110,11 @@ class _Layout:
     def _own(self, value: Value, room: int = 0, pinned: bool = False, is_input: bool = False) -> Placed:
         """A dense buffer for a value alone."""
         buffer = Buffer(max(value.bytes, room), pinned=pinned, is_input=is_input)
-        self.places[value] = Placed(buffer, Window.whole(value.element, value.shape))
+        return self._put(value, buffer, Window.whole(value.element, value.shape))
+
+    def _put(self, value: Value, buffer: Buffer, window: Window) -> Placed:
+        self.tenant[buffer] = None if buffer in self.tenant else value
+        self.places[value] = Placed(buffer, window)
         return self.places[value]
 
     def _border_bytes(self, border: Border) -> int:
@@ -121,8 +126,7 @@ class _Layout:
             return self.places[value]
         if value.array is not None:
             buffer = Buffer(value.bytes, array=value.array)
-            self.places[value] = Placed(buffer, Window.whole(value.element, value.shape))
-            return self.places[value]
+            return self._put(value, buffer, Window.whole(value.element, value.shape))
         if value in self.results:
             return self._own(value, self._border_bytes(self.results[value]), pinned=True)
         return self._own(value)
@@ -138,7 +142,7 @@ class _Layout:
             whole = self._place(cluster.root.output)
             for part, window in _parts(cluster.root, whole.window):
                 if cluster.root.inputs.count(part) == 1 and self._writes(part, window):
-                    self.places[part] = Placed(whole.buffer, window)
+                    self._put(part, whole.buffer, window)
 
     def _place_beside(self, node: Node) -> bool:
         """Place a concatenation where its parts are; False if they do not lie side by side."""
@@ -151,7 +155,7 @@ class _Layout:
         )
         if not beside or not self._followed(node.output, window):
             return False
-        self.places[node.output] = Placed(first.buffer, window)
+        self._put(node.output, first.buffer, window)
         return True
 
     def _writes(self, part: Value, window: Window) -> bool:
@@ -209,7 +213,7 @@ class _Layout:
             and window is not None
             and self._is_free(node.output, source, window)
         ):
-            self.places[node.output] = Placed(source.buffer, window)
+            self._put(node.output, source.buffer, window)
             return
         target = self._place(node.output)
         if node.op == "tile":
@@ -280,6 +284,29 @@ class _Layout:
         )
         epilogue = builder.build() if cluster.fused else None
         return _call(op, builder.inputs, outputs, epilogue, attributes, result)
+
+    def _overwrite(self, cluster: Cluster) -> None:
+        """Let the result take the place of an operand that nobody reads afterwards.
+
+        Each element is read before its own place is written, so the two may be the same memory.
+        """
+        result = cluster.result
+        if result in self.places or result in self.results:
+            return
+        whole = Window.whole(result.element, result.shape)
+        for value in cluster.operands():
+            if value.producer is None or value in self.results:
+                continue
+            place = self.places[value]
+            if (
+                self.tenant[place.buffer] is value
+                and place.buffer.bytes == result.bytes
+                and place.window.with_element(result.element) == whole
+                and all(self.cluster_of[u] is cluster and not _is_table(value, u) for u in value.users)
+            ):
+                self._put(result, place.buffer, whole)
+                self.tenant[place.buffer] = result
+                return
 
     def _outputs(self, works: list[Work]) -> Iterator[Placed]:
         """The places of the results; what is no kernel's own result, or a result twice, is copied at the end."""

@@ -64,7 +64,7 @@ class Window:
         ]
         return self.with_dims(shape, strides)
 
-    def as_element(self, element: str) -> Window:
+    def with_element(self, element: str) -> Window:
         return Window(replace(self.view, element=element), self.offset)
 
 
