@@ -92,7 +92,8 @@ class _Layout:
         self.cluster_of = {node: cluster for cluster in clusters for node in cluster.nodes}
         self.places: dict[Value, Placed] = {}
         self.results: dict[Value, Border] = {}
-        self.tenant: dict[Buffer, Value | None] = {}  # the only value in a buffer
+        self.tenants: dict[Buffer, list[Value]] = {}
+        self.number_of = {cluster: number for number, cluster in enumerate(clusters)}
 
     def run(self) -> Layout:
         inputs = [
@@ -113,7 +114,7 @@ class _Layout:
         return self._put(value, buffer, Window.whole(value.element, value.shape))
 
     def _put(self, value: Value, buffer: Buffer, window: Window) -> Placed:
-        self.tenant[buffer] = None if buffer in self.tenant else value
+        self.tenants.setdefault(buffer, []).append(value)
         self.places[value] = Placed(buffer, window)
         return self.places[value]
 
@@ -279,6 +280,8 @@ class _Layout:
             builder.result(root.output)
         for node in cluster.fused:
             builder.add(node)
+        if is_pointwise(root):
+            self._overwrite(cluster)
         outputs = (
             [self._place(cluster.result)] if len(root.outputs) == 1 else list(map(self._place, root.outputs))
         )
@@ -295,18 +298,26 @@ class _Layout:
             return
         whole = Window.whole(result.element, result.shape)
         for value in cluster.operands():
-            if value.producer is None or value in self.results:
-                continue
-            place = self.places[value]
-            if (
-                self.tenant[place.buffer] is value
-                and place.buffer.bytes == result.bytes
-                and place.window.with_element(result.element) == whole
-                and all(self.cluster_of[u] is cluster and not _is_table(value, u) for u in value.users)
-            ):
-                self._put(result, place.buffer, whole)
-                self.tenant[place.buffer] = result
+            buffer = self._place(value).buffer
+            if buffer.bytes == result.bytes and self._is_spent(buffer, cluster, whole):
+                self._put(result, buffer, whole)
                 return
+
+    def _is_spent(self, buffer: Buffer, cluster: Cluster, window: Window) -> bool:
+        """True if nobody reads the buffer but the cluster, element by element through this window, and others
+        that have run already."""
+        if buffer.pinned or buffer.is_input or buffer.array is not None:
+            return False
+        now = self.number_of[cluster]
+        for tenant in self.tenants[buffer]:
+            readers = [self.cluster_of[user] for user in tenant.users]
+            if tenant in self.results or any(self.number_of[reader] > now for reader in readers):
+                return False
+            aligned = self.places[tenant].window.with_element(window.view.element) == window
+            looked_up = any(_is_table(tenant, user) for user in cluster.fused)
+            if cluster in readers and (looked_up or not aligned):
+                return False
+        return True
 
     def _outputs(self, works: list[Work]) -> Iterator[Placed]:
         """The places of the results; what is no kernel's own result, or a result twice, is copied at the end."""
