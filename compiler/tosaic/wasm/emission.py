@@ -34,6 +34,8 @@ class Emission:
     load_result: Push | None
     table_address: Callable[[int], None] | None
     operations: Mapping[str, Operation]
+    result_bound: int | None = None
+    store_saturates: bool = False
     _uses: Counter = field(default_factory=Counter)
     _locals: dict[int, int] = field(default_factory=dict)
 
@@ -76,6 +78,24 @@ class Emission:
 
     def kind(self, index: int) -> str:
         return KINDS[self.element(index)]
+
+    def is_saturated_later(self, index: int) -> bool:
+        """True for the last node if the store saturates it."""
+        return self.store_saturates and index == len(self.expression.nodes) - 1
+
+    def bound(self, index: int) -> int | None:
+        """The largest magnitude that an integer node can have, as far as it is known."""
+        op, arguments, _ = self.expression.nodes[index]
+        if op == "result":
+            return self.result_bound
+        if op == "constant":
+            return abs(int(self.constant(index)))
+        if op in ("add", "sub"):
+            bounds = [self.bound(argument) for argument in arguments]
+            return None if None in bounds else sum(bounds)  # type: ignore[arg-type]
+        if op == "cast" and self.kind(arguments[0]) == BOOL:
+            return 1
+        return {"i8": 128, "i16": 32768}.get(self.element(index))
 
     def constant(self, index: int) -> Any | None:
         """The number of a constant node, None for any other node."""

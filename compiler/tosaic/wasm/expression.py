@@ -28,17 +28,32 @@ def emit(
     load_input: Callable[[int], None],
     load_result: Push | None = None,
     table_address: Callable[[int], None] | None = None,
+    *,
+    result_bound: int | None = None,
+    store_saturates: bool = False,
 ) -> None:
     """Push the last node of the expression.
 
     `lanes` is the number of valid lanes: 1, 2 or 4 (at most 2 where 64-bit elements take part). `load_input(k)`
     pushes the lanes of input k, `load_result()` those of the kernel's own value, both in wide form and at most once;
     `table_address(k)` pushes the address of the look-up table that is input k.
+    `result_bound` is the largest magnitude that an integer value of the kernel's own can have; with
+    `store_saturates` the value may exceed the range of its narrow integer type, since what stores it saturates.
     A node ("local", (index,), ...) is a vector of wide lanes that the kernel keeps in that local.
     """
     if not expression.nodes:
         raise ValueError("an expression has at least one node")
-    emission = Emission(f, expression, lanes, load_input, load_result, table_address, _OPERATIONS)
+    emission = Emission(
+        f,
+        expression,
+        lanes,
+        load_input,
+        load_result,
+        table_address,
+        _OPERATIONS,
+        result_bound,
+        store_saturates,
+    )
     emission.push(len(expression.nodes) - 1)
 
 

@@ -58,6 +58,11 @@ def load_lanes(
     widen_float(f, element)
 
 
+def store_saturates(element: str, lanes: int, step: int | None = None) -> bool:
+    """True if `store_lanes` saturates i32 lanes that exceed the element, so that nothing before it needs to."""
+    return element in INT_RANGES and lanes > 1 and step in (None, ELEMENT_BYTES[element])
+
+
 def store_lanes(
     f: Function,
     element: str,

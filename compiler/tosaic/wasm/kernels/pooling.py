@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tosaic.prices import PriceList
 from tosaic.wasm.float_formats import round_to
@@ -144,7 +145,7 @@ def _average(f: Function, lanes: int, count: int, element: str, input_zp: int, o
     f.set(total)
     exponent = (count - 1).bit_length()
     multiplier = (((1 << 30) + 1) << exponent) // count
-    push_scaled(f, lanes, total, multiplier, 30 + exponent)
+    push_scaled(f, lanes, total, partial(splat_i32, f, multiplier), 30 + exponent)
     f.release(total)
     if output_zp:
         splat_i32(f, output_zp)

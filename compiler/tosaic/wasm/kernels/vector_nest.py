@@ -30,6 +30,7 @@ from tosaic.wasm.lanes import (
     max_lanes,
     store_lanes,
     store_raw,
+    store_saturates,
 )
 from tosaic.wasm.nest import (
     Axis,
@@ -311,6 +312,7 @@ class _Nest:
         emit(
             self.f, self.work.expression, lanes, load_input, load_result if own else None,
             table_address=lambda k: self.f.get(self.work.bases.get(k, k)),
+            store_saturates=store_saturates(self.element, lanes, self.lane_axis.steps[self.output]),
         )  # fmt: skip
 
     def _load(self, stream: int, offset: int, lanes: int) -> None:

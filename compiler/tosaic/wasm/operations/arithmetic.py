@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tosaic.wasm import math, math_f64
 from tosaic.wasm.emission import Emission, Operands, Operation, unsupported
@@ -20,7 +21,7 @@ from tosaic.wasm.lanes import (
     wrap,
 )
 from tosaic.wasm.math import splat_f32, splat_i32
-from tosaic.wasm.operations.rescale import scale
+from tosaic.wasm.operations.rescale import push_scaled
 
 _INFINITY = float("inf")
 
@@ -84,7 +85,7 @@ def _mul(e: Emission, node: Operands) -> None:
         raise unsupported(e, node)
     if e.kind(first) == INT32 and shift:
         value, multiplier = e.push_local(first), e.push_local(second)
-        scale(e, value, lambda: e.f.get(multiplier), int(shift), double_round=False)
+        push_scaled(e.f, e.lanes, value, partial(e.f.get, multiplier), int(shift))
         e.f.release(value, multiplier)
         return
     e.push(first)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from tosaic.wasm.emission import Emission, Operands
 from tosaic.wasm.float_formats import round_to
+from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic.wasm.lanes import (
     BOOL,
     FLOAT,
     INT32,
     INT64,
+    INT_RANGES,
     KINDS,
     low_words,
     saturate,
@@ -25,7 +27,11 @@ def cast(e: Emission, node: Operands) -> None:
     """TOSA CAST: float to integer rounds to nearest even and saturates, integer to narrower integer wraps."""
     source, target = e.element(node.arguments[0]), e.element(node.index)
     e.push(node.arguments[0])
-    if source != target:
+    if KINDS[source] == FLOAT and target in INT_RANGES:
+        _round_to_int(e.f)
+        if not e.is_saturated_later(node.index):
+            saturate(e.f, target)
+    elif source != target:
         _CASTS[KINDS[source], KINDS[target]](e, source, target)
 
 
@@ -70,9 +76,12 @@ def _cast_int32_to_float(e: Emission, source: str, target: str) -> None:
 
 
 def _cast_float_to_int32(e: Emission, source: str, target: str) -> None:
-    e.f.op("f32x4.nearest")
-    e.f.op("i32x4.trunc_sat_f32x4_s")
-    saturate(e.f, target)
+    _round_to_int(e.f)
+
+
+def _round_to_int(f: Function) -> None:
+    f.op("f32x4.nearest")
+    f.op("i32x4.trunc_sat_f32x4_s")
 
 
 def _cast_int64_to_float(e: Emission, source: str, target: str) -> None:

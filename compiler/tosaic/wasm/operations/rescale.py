@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 from tosaic.wasm.emission import Emission, Operands
 from tosaic.wasm.function import Function
 from tosaic.wasm.lanes import (
@@ -20,69 +23,91 @@ SHIFT_RANGE = "shift_range"
 """Attribute of a rescale whose shifts are given as factors: the smallest and the largest shift."""
 
 
-def push_scaled(f: Function, lanes: int, x: int, multiplier: int, shift: int) -> None:
-    """Push i32 lanes times a constant, shifted right with rounding (TOSA apply_scale_32, single rounding)."""
-    halves = ("low", "high") if lanes > 2 else ("low",)
-    _scale_by_constant(f, x, lambda: splat_i32(f, multiplier), shift, False, halves)
-
-
 def rescale(e: Emission, node: Operands) -> None:
     """clip((value - input_zp) * multiplier >> shift, rounded, + output_zp); TOSA RESCALE."""
-    value, multiplier, shift, *zero_points = node.arguments
-    input_zp, output_zp = (int(e.constant(zp) or 0) for zp in zero_points) if zero_points else (0, 0)
-    flags, f = node.attributes, e.f
-    source, target = e.element(value), e.element(node.index)
-    e.push(value)
-    if flags.get("input_unsigned", False):
-        zero_extend(f, source)
-        input_zp = unsigned(input_zp, source)
-    if flags.get("output_unsigned", False):
-        output_zp = unsigned(output_zp, target)
-    if input_zp:
-        (splat_i64 if KINDS[source] == INT64 else splat_i32)(f, input_zp)
-        f.op("i64x2.sub" if KINDS[source] == INT64 else "i32x4.sub")
-    x = f.local("v128")
-    f.set(x)
-    double_round = flags.get("rounding_mode", "SINGLE_ROUND") == "DOUBLE_ROUND" and flags.get("scale32", True)
-    constant_shift = e.constant(shift)
+    value, multiplier, shift, *_ = node.arguments
+    flags, f, target = node.attributes, e.f, e.element(node.index)
+    input_zp, output_zp = _zero_points(e, node)
+    is_wide = e.kind(value) == INT64
+    x, bound = _centred(e, value, input_zp, flags.get("input_unsigned", False))
     locals = {index: e.push_local(index) for index in (multiplier, shift) if e.constant(index) is None}
 
-    def push_multiplier() -> None:
-        f.get(locals[multiplier]) if multiplier in locals else e.push(multiplier)
+    def push(index: int) -> None:
+        f.get(locals[index]) if index in locals else e.push(index)
 
-    amount: int | Push = (lambda: f.get(locals[shift])) if constant_shift is None else int(constant_shift)
+    push_multiplier, push_shift = partial(push, multiplier), partial(push, shift)
+    constant_shift = e.constant(shift)
+    double_round = flags.get("rounding_mode", "SINGLE_ROUND") == "DOUBLE_ROUND" and flags.get("scale32", True)
     if SHIFT_RANGE in flags:
-        _scale_by_factors(e, x, push_multiplier, amount, flags[SHIFT_RANGE], target)  # type: ignore[arg-type]
+        factors = _Factors(*flags[SHIFT_RANGE], output_zp, bound, _RESULT_BITS.get(target))
+        factors.scale(e, x, push_multiplier, push_shift)
+        output_zp = 0
+    elif is_wide:
+        _scale_i64(e, x, push_multiplier, push_shift if constant_shift is None else int(constant_shift))
+    elif constant_shift is None:
+        _scale_by_lanes(e, x, push_multiplier, push_shift, double_round)
     else:
-        of_kind = _scale_i64 if KINDS[source] == INT64 else scale
-        of_kind(e, x, push_multiplier, amount, double_round)
+        folded = output_zp if abs(output_zp) << int(constant_shift) < 1 << 61 else 0
+        push_scaled(f, e.lanes, x, push_multiplier, int(constant_shift), double_round, folded)
+        output_zp -= folded
     f.release(x, *locals.values())
     if output_zp:
         splat_i32(f, output_zp)
         f.op("i32x4.add")
     if flags.get("output_unsigned", False):
         saturate_unsigned(f, target)
-    else:
+    elif not e.is_saturated_later(node.index):
         saturate(f, target)
 
 
-def scale(e: Emission, x: int, multiplier: Push, shift: int | Push, double_round: bool) -> None:
-    """Push (x * multiplier + rounding) >> shift of i32 lanes; the product has 64 bits."""
-    halves = ("low", "high") if e.lanes > 2 else ("low",)
-    if isinstance(shift, int):
-        _scale_by_constant(e.f, x, multiplier, shift, double_round and shift > 31, halves)
-    else:
-        _scale_by_lanes(e, x, multiplier, shift, double_round)
+_RESULT_BITS = {"i8": 8, "i16": 16}
 
 
-def _scale_by_constant(
-    f: Function, x: int, multiplier: Push, shift: int, double_round: bool, halves: tuple[str, ...]
+def _zero_points(e: Emission, node: Operands) -> tuple[int, int]:
+    """Those of input and output, as the numbers that they stand for."""
+    if len(node.arguments) == 3:
+        return 0, 0
+    found = [int(e.constant(index) or 0) for index in node.arguments[3:]]
+    elements = e.element(node.arguments[0]), e.element(node.index)
+    flags = [node.attributes.get(name, False) for name in ("input_unsigned", "output_unsigned")]
+    first, second = (unsigned(zp, of) if flag else zp for zp, of, flag in zip(found, elements, flags))
+    return first, second
+
+
+def _centred(e: Emission, value: int, zero_point: int, is_unsigned: bool) -> tuple[int, int]:
+    """A local with the value less its zero point, and the largest magnitude that it can have."""
+    f, element = e.f, e.element(value)
+    e.push(value)
+    if is_unsigned:
+        zero_extend(f, element)
+    if zero_point:
+        (splat_i64 if KINDS[element] == INT64 else splat_i32)(f, zero_point)
+        f.op("i64x2.sub" if KINDS[element] == INT64 else "i32x4.sub")
+    x = f.local("v128")
+    f.set(x)
+    bound = e.bound(value)
+    if bound is None:
+        return x, 1 << 31
+    return x, min(2 * bound if is_unsigned else bound, (1 << 31) - abs(zero_point)) + abs(zero_point)
+
+
+def push_scaled(
+    f: Function,
+    lanes: int,
+    x: int,
+    multiplier: Push,
+    shift: int,
+    double_round: bool = False,
+    zero_point: int = 0,
 ) -> None:
+    """Push ((x * multiplier + rounding) >> shift) + zero_point of i32 lanes (TOSA apply_scale_32)."""
+    halves = _halves(lanes)
+    double_round = double_round and shift > 31
     for half in halves:
         f.get(x)
         multiplier()
         f.op(f"i64x2.extmul_{half}_i32x4_s")
-        splat_i64(f, (1 << shift - 1) + (double_round << 30))
+        splat_i64(f, (1 << shift - 1) + (double_round << 30) + (zero_point << shift))
         f.op("i64x2.add")
         if double_round:  # 2**30 towards the sign of x
             f.get(x)
@@ -102,66 +127,92 @@ def _scale_by_constant(
         f.op("i32x4.shr_s")
 
 
+def _halves(lanes: int) -> tuple[str, ...]:
+    return ("low", "high") if lanes > 2 else ("low",)
+
+
 def takes_factors(smallest: int, largest: int) -> bool:
     """True if shifts of this range can be given as factors: `t * factor` must fit 64 bits."""
     return largest <= 2 * smallest and largest - smallest <= 30
 
 
-def _scale_by_factors(
-    e: Emission, x: int, multiplier: Push, factor: Push, shifts: tuple[int, int], target: str
-) -> None:
-    """Push (x * multiplier + rounding) >> shift where the lanes hold factor = 2**(largest - shift) for the shift.
+@dataclass(frozen=True)
+class _Factors:
+    """Scaling where the lanes hold factor = 2**(largest - shift) in place of the shift.
 
-    With t = (x * multiplier) >> (smallest - 1) that is (t * factor + 2**d) >> (d + 1), d = largest - smallest.
+    With d = largest - smallest and t = (x * multiplier) >> (smallest - 1), the result is
+    (t * factor + 2**d) >> (d + 1). `bound` limits |x|; `bits` is given where the result is saturated to so many.
     """
-    f, (smallest, largest) = e.f, shifts
-    distance = largest - smallest
-    bits = {"i8": 8, "i16": 16}.get(target, 32)
-    if smallest > 32 and 2 * (distance + 1) + bits < 31:
-        _scale_by_factors_i32(e, x, multiplier, factor, shifts, bits)
-        return
-    halves = ("low", "high") if e.lanes > 2 else ("low",)
-    for half in halves:
-        f.get(x)
-        multiplier()
-        f.op(f"i64x2.extmul_{half}_i32x4_s")
-        f.i32(smallest - 1)
-        f.op("i64x2.shr_s")
+
+    smallest: int
+    largest: int
+    zero_point: int
+    bound: int
+    bits: int | None
+
+    def scale(self, e: Emission, x: int, multiplier: Push, factor: Push) -> None:
+        """Push the scaled lanes plus the zero point."""
+        f = e.f
+        if self.smallest > 32 and self._fits_i32(self.bound << 32 >> self.smallest):
+            self._scale_i32(e, x, multiplier, factor)
+        elif self.smallest > 32 and self.bits and self._fits_i32(self._limit):
+            self._scale_i32(e, x, multiplier, factor, self._limit)
+        else:
+            for half in _halves(e.lanes):
+                f.get(x)
+                multiplier()
+                f.op(f"i64x2.extmul_{half}_i32x4_s")
+                f.i32(self.smallest - 1)
+                f.op("i64x2.shr_s")
+                factor()
+                f.op(f"i64x2.extend_{half}_i32x4_s")
+                f.op("i64x2.mul")
+                splat_i64(f, self._addend)
+                f.op("i64x2.add")
+                f.i32(self._distance + 1)
+                f.op("i64x2.shr_s")
+            _join_words(f, _halves(e.lanes), high=False)
+
+    @property
+    def _distance(self) -> int:
+        return self.largest - self.smallest
+
+    @property
+    def _addend(self) -> int:
+        """The rounding and the zero point, which goes through the shift unharmed."""
+        return (1 << self._distance) + (self.zero_point << self._distance + 1)
+
+    @property
+    def _limit(self) -> int:
+        """Beyond it in magnitude t gives results that are saturated whatever the factor and the zero point."""
+        return 1 << self._distance + (self.bits or 0) + 2
+
+    def _fits_i32(self, t: int) -> bool:
+        return ((t + 1) << self._distance) + abs(self._addend) < 1 << 31
+
+    def _scale_i32(
+        self, e: Emission, x: int, multiplier: Push, factor: Push, limit: int | None = None
+    ) -> None:
+        """With t in 32 bits, clamped to the limit if there is one."""
+        f = e.f
+        for half in _halves(e.lanes):
+            f.get(x)
+            multiplier()
+            f.op(f"i64x2.extmul_{half}_i32x4_s")
+        _join_words(f, _halves(e.lanes), high=True)
+        if self.smallest > 33:
+            f.i32(self.smallest - 33)
+            f.op("i32x4.shr_s")
+        if limit is not None:
+            for operator, bound in (("i32x4.max_s", -limit), ("i32x4.min_s", limit)):
+                splat_i32(f, bound)
+                f.op(operator)
         factor()
-        f.op(f"i64x2.extend_{half}_i32x4_s")
-        f.op("i64x2.mul")
-        splat_i64(f, 1 << distance)
-        f.op("i64x2.add")
-        f.i32(distance + 1)
-        f.op("i64x2.shr_s")
-    _join_words(f, halves, high=False)
-
-
-def _scale_by_factors_i32(
-    e: Emission, x: int, multiplier: Push, factor: Push, shifts: tuple[int, int], bits: int
-) -> None:
-    """The same for results that are saturated to `bits`: t fits 32 bits and is clamped where it exceeds them anyway."""
-    f, (smallest, largest) = e.f, shifts
-    distance = largest - smallest
-    halves = ("low", "high") if e.lanes > 2 else ("low",)
-    for half in halves:
-        f.get(x)
-        multiplier()
-        f.op(f"i64x2.extmul_{half}_i32x4_s")
-    _join_words(f, halves, high=True)
-    if smallest > 33:
-        f.i32(smallest - 33)
+        f.op("i32x4.mul")
+        splat_i32(f, self._addend)
+        f.op("i32x4.add")
+        f.i32(self._distance + 1)
         f.op("i32x4.shr_s")
-    limit = 1 << distance + 1 + bits + 1
-    for operator, bound in (("i32x4.max_s", -limit), ("i32x4.min_s", limit)):
-        splat_i32(f, bound)
-        f.op(operator)
-    factor()
-    f.op("i32x4.mul")
-    splat_i32(f, 1 << distance)
-    f.op("i32x4.add")
-    f.i32(distance + 1)
-    f.op("i32x4.shr_s")
 
 
 def _join_words(f: Function, halves: tuple[str, ...], high: bool) -> None:
@@ -225,7 +276,7 @@ def _double_round_lane(f: Function, x: int, amount: int, lane: int) -> None:
     f.op("i64.add")
 
 
-def _scale_i64(e: Emission, x: int, multiplier: Push, shift: int | Push, double_round: bool) -> None:
+def _scale_i64(e: Emission, x: int, multiplier: Push, shift: int | Push) -> None:
     """Push (x * multiplier + rounding) >> shift of two i64 lanes as i32 (48-bit values, 16-bit multipliers)."""
     f = e.f
     if not isinstance(shift, int):
