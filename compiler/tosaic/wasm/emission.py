@@ -66,6 +66,10 @@ class Emission:
             self.f.tee(self._locals[index])
             self._uses[index] -= 1
 
+    def expect(self, index: int, pushes: int) -> None:
+        """Say that an argument will be pushed so many times and not once."""
+        self._uses[index] += pushes - 1
+
     def push_local(self, index: int) -> int:
         """The value of a node in a local of the caller's."""
         local = self.f.local("v128")

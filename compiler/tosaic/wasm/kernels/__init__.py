@@ -10,6 +10,7 @@ from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels.shifts import with_factors
+from tosaic.wasm.simplify import simplified
 
 Builder = Callable[[KernelRequest, PriceList, KernelOptions], Kernel]
 
@@ -40,6 +41,8 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions | No
     if (module := _MODULE_OF.get(request.op)) is None:
         raise TosaicError(f"tosa.{request.op} has no kernel")
     builder: Builder = import_module(f"{__name__}.{module}").build
+    if request.epilogue is not None:
+        request = replace(request, epilogue=simplified(request.epilogue))
     request, packed = with_factors(request)
     kernel = builder(request, prices, options or KernelOptions())
     return replace(kernel, constants={**kernel.constants, **packed})

@@ -12,8 +12,9 @@ from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
+from tosaic.wasm.kernels.bounds import result_bound
 from tosaic.wasm.kernels.streams import LANES, OUTPUT
-from tosaic.wasm.lanes import load_lanes, max_lanes, store_lanes
+from tosaic.wasm.lanes import load_lanes, max_lanes, store_lanes, store_saturates
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Epilogue:
     """What happens to each result: rounded to `result`, then the expression, then stored as `output`.
 
     `inputs` are the kernel's inputs that the expression reads, `elements` their types: the streams after the output.
-    `steps` is how many bytes the output and each of the inputs moves per column.
+    `steps` is how many bytes the output and each of the inputs moves per column, `bound` the largest magnitude of
+    integer results, if it is known.
     """
 
     result: str
@@ -73,6 +75,7 @@ class Epilogue:
     expression: Expression | None = None
     inputs: tuple[int, ...] = ()
     elements: tuple[str, ...] = ()
+    bound: int | None = None
 
     @classmethod
     def of(cls, request: KernelRequest, target: Target) -> Epilogue:
@@ -80,7 +83,8 @@ class Epilogue:
         inputs = fused_inputs(request.epilogue)
         elements = tuple(request.inputs[k].view.element for k in inputs)
         output = target.output.element
-        return cls(request.result or output, output, target.moves(-1), request.epilogue, inputs, elements)
+        moves, bound = target.moves(-1), result_bound(request)
+        return cls(request.result or output, output, moves, request.epilogue, inputs, elements, bound)
 
     def store(self, f: Function, offsets: Sequence[int], lanes: int, result: Callable[[], None]) -> None:
         """Finish the vector that `result` pushes, of which `lanes` are columns of the output.
@@ -120,7 +124,10 @@ class Epilogue:
 
         value = rounded
         if self.expression is not None:
-            value = partial(emit, f, self.expression, lanes, load_input, rounded, table_address)
+            value = partial(
+                emit, f, self.expression, lanes, load_input, rounded, table_address,
+                result_bound=self.bound, store_saturates=store_saturates(self.output, lanes),
+            )  # fmt: skip
         store_lanes(f, self.output, lanes, partial(f.get, OUTPUT), value, at[0])
 
 

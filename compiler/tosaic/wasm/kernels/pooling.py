@@ -138,15 +138,12 @@ def _divide(f: Function, count: int) -> None:
 
 def _average(f: Function, lanes: int, count: int, element: str, input_zp: int, output_zp: int) -> None:
     """The rounded quotient by TOSA's reciprocal_scale and apply_scale_32, with zero points."""
-    total = f.local("v128")
     if input_zp:
         splat_i32(f, count * input_zp)
         f.op("i32x4.sub")
-    f.set(total)
     exponent = (count - 1).bit_length()
     multiplier = (((1 << 30) + 1) << exponent) // count
-    push_scaled(f, lanes, total, partial(splat_i32, f, multiplier), 30 + exponent)
-    f.release(total)
+    push_scaled(f, lanes, partial(splat_i32, f, multiplier), 30 + exponent)
     if output_zp:
         splat_i32(f, output_zp)
         f.op("i32x4.add")

@@ -84,9 +84,9 @@ def _mul(e: Emission, node: Operands) -> None:
     if shift is None:
         raise unsupported(e, node)
     if e.kind(first) == INT32 and shift:
-        value, multiplier = e.push_local(first), e.push_local(second)
-        push_scaled(e.f, e.lanes, value, partial(e.f.get, multiplier), int(shift))
-        e.f.release(value, multiplier)
+        e.push(first)
+        e.expect(second, 2 if e.lanes > 2 else 1)
+        push_scaled(e.f, e.lanes, partial(e.push, second), int(shift))
         return
     e.push(first)
     e.push(second)

@@ -29,28 +29,25 @@ def rescale(e: Emission, node: Operands) -> None:
     flags, f, target = node.attributes, e.f, e.element(node.index)
     input_zp, output_zp = _zero_points(e, node)
     is_wide = e.kind(value) == INT64
-    x, bound = _centred(e, value, input_zp, flags.get("input_unsigned", False))
-    locals = {index: e.push_local(index) for index in (multiplier, shift) if e.constant(index) is None}
-
-    def push(index: int) -> None:
-        f.get(locals[index]) if index in locals else e.push(index)
-
-    push_multiplier, push_shift = partial(push, multiplier), partial(push, shift)
+    bound = _push_centred(e, value, input_zp, flags.get("input_unsigned", False))
     constant_shift = e.constant(shift)
     double_round = flags.get("rounding_mode", "SINGLE_ROUND") == "DOUBLE_ROUND" and flags.get("scale32", True)
     if SHIFT_RANGE in flags:
         factors = _Factors(*flags[SHIFT_RANGE], output_zp, bound, _RESULT_BITS.get(target))
-        factors.scale(e, x, push_multiplier, push_shift)
+        factors.scale(e, multiplier, shift)
         output_zp = 0
-    elif is_wide:
-        _scale_i64(e, x, push_multiplier, push_shift if constant_shift is None else int(constant_shift))
     elif constant_shift is None:
-        _scale_by_lanes(e, x, push_multiplier, push_shift, double_round)
+        scale = _scale_i64_by_lanes if is_wide else partial(_scale_by_lanes, double_round=double_round)
+        e.expect(multiplier, e.lanes)
+        e.expect(shift, e.lanes)
+        scale(e, partial(e.push, multiplier), partial(e.push, shift))
+    elif is_wide:
+        _scale_i64(e, partial(e.push, multiplier), int(constant_shift))
     else:
         folded = output_zp if abs(output_zp) << int(constant_shift) < 1 << 61 else 0
-        push_scaled(f, e.lanes, x, push_multiplier, int(constant_shift), double_round, folded)
+        e.expect(multiplier, len(_halves(e.lanes)))
+        push_scaled(f, e.lanes, partial(e.push, multiplier), int(constant_shift), double_round, folded)
         output_zp -= folded
-    f.release(x, *locals.values())
     if output_zp:
         splat_i32(f, output_zp)
         f.op("i32x4.add")
@@ -74,8 +71,8 @@ def _zero_points(e: Emission, node: Operands) -> tuple[int, int]:
     return first, second
 
 
-def _centred(e: Emission, value: int, zero_point: int, is_unsigned: bool) -> tuple[int, int]:
-    """A local with the value less its zero point, and the largest magnitude that it can have."""
+def _push_centred(e: Emission, value: int, zero_point: int, is_unsigned: bool) -> int:
+    """Push the value less its zero point; the largest magnitude that it can have."""
     f, element = e.f, e.element(value)
     e.push(value)
     if is_unsigned:
@@ -83,30 +80,21 @@ def _centred(e: Emission, value: int, zero_point: int, is_unsigned: bool) -> tup
     if zero_point:
         (splat_i64 if KINDS[element] == INT64 else splat_i32)(f, zero_point)
         f.op("i64x2.sub" if KINDS[element] == INT64 else "i32x4.sub")
-    x = f.local("v128")
-    f.set(x)
     bound = e.bound(value)
     if bound is None:
-        return x, 1 << 31
-    return x, min(2 * bound if is_unsigned else bound, (1 << 31) - abs(zero_point)) + abs(zero_point)
+        return 1 << 31
+    return (2 * bound if is_unsigned else bound) + abs(zero_point)
 
 
 def push_scaled(
-    f: Function,
-    lanes: int,
-    x: int,
-    multiplier: Push,
-    shift: int,
-    double_round: bool = False,
-    zero_point: int = 0,
+    f: Function, lanes: int, multiplier: Push, shift: int, double_round: bool = False, zero_point: int = 0
 ) -> None:
-    """Push ((x * multiplier + rounding) >> shift) + zero_point of i32 lanes (TOSA apply_scale_32)."""
+    """i32 lanes x -> ((x * multiplier + rounding) >> shift) + zero_point (TOSA apply_scale_32)."""
     halves = _halves(lanes)
     double_round = double_round and shift > 31
+    x = f.local("v128")
     for half in halves:
-        f.get(x)
-        multiplier()
-        f.op(f"i64x2.extmul_{half}_i32x4_s")
+        _push_product(f, half, x, multiplier)
         splat_i64(f, (1 << shift - 1) + (double_round << 30) + (zero_point << shift))
         f.op("i64x2.add")
         if double_round:  # 2**30 towards the sign of x
@@ -120,11 +108,22 @@ def push_scaled(
         if shift < 32:
             f.i32(shift)
             f.op("i64x2.shr_s")
+    f.release(x)
     # From 32 on the high words hold the result, and one narrow shift does for both halves.
     _join_words(f, halves, high=shift >= 32)
     if shift > 32:
         f.i32(shift - 32)
         f.op("i32x4.shr_s")
+
+
+def _push_product(f: Function, half: str, x: int, multiplier: Push) -> None:
+    """Push the 64-bit products of half of the lanes; the low half takes x from the stack and keeps it."""
+    if half == "low":
+        f.tee(x)
+    else:
+        f.get(x)
+    multiplier()
+    f.op(f"i64x2.extmul_{half}_i32x4_s")
 
 
 def _halves(lanes: int) -> tuple[str, ...]:
@@ -150,28 +149,34 @@ class _Factors:
     bound: int
     bits: int | None
 
-    def scale(self, e: Emission, x: int, multiplier: Push, factor: Push) -> None:
-        """Push the scaled lanes plus the zero point."""
-        f = e.f
+    def scale(self, e: Emission, multiplier: int, factor: int) -> None:
+        """x -> the scaled lanes plus the zero point."""
+        halves = _halves(e.lanes)
+        e.expect(multiplier, len(halves))
         if self.smallest > 32 and self._fits_i32(self.bound << 32 >> self.smallest):
-            self._scale_i32(e, x, multiplier, factor)
+            self._scale_i32(e, multiplier, factor)
         elif self.smallest > 32 and self.bits and self._fits_i32(self._limit):
-            self._scale_i32(e, x, multiplier, factor, self._limit)
+            self._scale_i32(e, multiplier, factor, self._limit)
         else:
-            for half in _halves(e.lanes):
-                f.get(x)
-                multiplier()
-                f.op(f"i64x2.extmul_{half}_i32x4_s")
-                f.i32(self.smallest - 1)
-                f.op("i64x2.shr_s")
-                factor()
-                f.op(f"i64x2.extend_{half}_i32x4_s")
-                f.op("i64x2.mul")
-                splat_i64(f, self._addend)
-                f.op("i64x2.add")
-                f.i32(self._distance + 1)
-                f.op("i64x2.shr_s")
-            _join_words(f, _halves(e.lanes), high=False)
+            e.expect(factor, len(halves))
+            self._scale_i64(e, multiplier, factor)
+
+    def _scale_i64(self, e: Emission, multiplier: int, factor: int) -> None:
+        f, halves = e.f, _halves(e.lanes)
+        x = f.local("v128")
+        for half in halves:
+            _push_product(f, half, x, partial(e.push, multiplier))
+            f.i32(self.smallest - 1)
+            f.op("i64x2.shr_s")
+            e.push(factor)
+            f.op(f"i64x2.extend_{half}_i32x4_s")
+            f.op("i64x2.mul")
+            splat_i64(f, self._addend)
+            f.op("i64x2.add")
+            f.i32(self._distance + 1)
+            f.op("i64x2.shr_s")
+        f.release(x)
+        _join_words(f, halves, high=False)
 
     @property
     def _distance(self) -> int:
@@ -190,16 +195,14 @@ class _Factors:
     def _fits_i32(self, t: int) -> bool:
         return ((t + 1) << self._distance) + abs(self._addend) < 1 << 31
 
-    def _scale_i32(
-        self, e: Emission, x: int, multiplier: Push, factor: Push, limit: int | None = None
-    ) -> None:
+    def _scale_i32(self, e: Emission, multiplier: int, factor: int, limit: int | None = None) -> None:
         """With t in 32 bits, clamped to the limit if there is one."""
-        f = e.f
-        for half in _halves(e.lanes):
-            f.get(x)
-            multiplier()
-            f.op(f"i64x2.extmul_{half}_i32x4_s")
-        _join_words(f, _halves(e.lanes), high=True)
+        f, halves = e.f, _halves(e.lanes)
+        x = f.local("v128")
+        for half in halves:
+            _push_product(f, half, x, partial(e.push, multiplier))
+        f.release(x)
+        _join_words(f, halves, high=True)
         if self.smallest > 33:
             f.i32(self.smallest - 33)
             f.op("i32x4.shr_s")
@@ -207,7 +210,7 @@ class _Factors:
             for operator, bound in (("i32x4.max_s", -limit), ("i32x4.min_s", limit)):
                 splat_i32(f, bound)
                 f.op(operator)
-        factor()
+        e.push(factor)
         f.op("i32x4.mul")
         splat_i32(f, self._addend)
         f.op("i32x4.add")
@@ -223,10 +226,11 @@ def _join_words(f: Function, halves: tuple[str, ...], high: bool) -> None:
     f.shuffle([base + first + i for base in (0, 8, 16, 24) for i in range(4)])
 
 
-def _scale_by_lanes(e: Emission, x: int, multiplier: Push, shift: Push, double_round: bool) -> None:
+def _scale_by_lanes(e: Emission, multiplier: Push, shift: Push, double_round: bool) -> None:
     """Lane by lane in i64, for shifts that differ."""
     f = e.f
-    result, amount = f.local("v128"), f.local("i64")
+    x, result, amount = f.local("v128"), f.local("v128"), f.local("i64")
+    f.set(x)
     for lane in range(e.lanes):
         if lane:
             f.get(result)
@@ -256,7 +260,7 @@ def _scale_by_lanes(e: Emission, x: int, multiplier: Push, shift: Push, double_r
         f.lane("i32x4.replace_lane", lane)
         f.set(result)
     f.get(result)
-    f.release(result)
+    f.release(x, result, amount)
 
 
 def _double_round_lane(f: Function, x: int, amount: int, lane: int) -> None:
@@ -276,13 +280,9 @@ def _double_round_lane(f: Function, x: int, amount: int, lane: int) -> None:
     f.op("i64.add")
 
 
-def _scale_i64(e: Emission, x: int, multiplier: Push, shift: int | Push) -> None:
-    """Push (x * multiplier + rounding) >> shift of two i64 lanes as i32 (48-bit values, 16-bit multipliers)."""
+def _scale_i64(e: Emission, multiplier: Push, shift: int) -> None:
+    """Two i64 lanes x -> (x * multiplier + rounding) >> shift as i32 (48-bit values, 16-bit multipliers)."""
     f = e.f
-    if not isinstance(shift, int):
-        _scale_i64_by_lanes(e, x, multiplier, shift)
-        return
-    f.get(x)
     multiplier()
     f.op("i64x2.extend_low_i32x4_s")
     f.op("i64x2.mul")
@@ -293,10 +293,10 @@ def _scale_i64(e: Emission, x: int, multiplier: Push, shift: int | Push) -> None
     low_words(f)
 
 
-def _scale_i64_by_lanes(e: Emission, x: int, multiplier: Push, shift: Push) -> None:
+def _scale_i64_by_lanes(e: Emission, multiplier: Push, shift: Push) -> None:
     f = e.f
-    amount = f.local("i64")
-    f.get(x)
+    x, amount = f.local("v128"), f.local("i64")
+    f.tee(x)
     for lane in range(e.lanes):
         f.get(x)
         f.lane("i64x2.extract_lane", lane)
@@ -316,5 +316,5 @@ def _scale_i64_by_lanes(e: Emission, x: int, multiplier: Push, shift: Push) -> N
         f.get(amount)
         f.op("i64.shr_s")
         f.lane("i64x2.replace_lane", lane)
-    f.release(amount)
+    f.release(x, amount)
     low_words(f)
