@@ -1,0 +1,194 @@
+"""The operator tests that ship in the onnx package: what each asks, and what becomes of it.
+
+python tests/onnx_backend/cases.py [-j N]       write passing.txt anew
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
+FOLDERS = ("node", "simple", "pytorch-operator", "pytorch-converted")
+PASSING = Path(__file__).with_name("passing.txt")
+
+TOLERANCES = {
+    "float16": (1e-2, 1e-3),
+    "bfloat16": (2e-2, 1e-2),
+    "float32": (1e-3, 1e-5),
+    "float64": (1e-3, 1e-5),
+}
+"""dtype -> (rtol, atol); fp8 results may be a step off, integers must be equal."""
+ONE_STEP_OF_FP8 = (0.13, 1e-2)
+
+SHAPE_OPERANDS: Mapping[str, tuple[int, ...]] = {
+    "AffineGrid": (1,), "BlackmanWindow": (0,), "CenterCropPad": (1,), "Col2Im": (1, 2), "ConstantOfShape": (0,),
+    "CumProd": (1,), "CumSum": (1,), "DFT": (1, 2), "Dropout": (1, 2), "Expand": (1,), "HammingWindow": (0,),
+    "HannWindow": (0,), "Loop": (0, 1), "MaxUnpool": (2,), "MelWeightMatrix": (0, 1, 2, 3, 4),
+    "NonMaxSuppression": (2, 3, 4), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2), "Reshape": (1,),
+    "Resize": (1, 2, 3), "STFT": (1, 3), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,),
+    "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+    **{f"Reduce{kind}": (1,) for kind in (
+        "L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")},
+}  # fmt: skip
+"""Operands that decide shapes. The suite passes them at run time; a user binds them with `--constant`, so do we."""
+
+
+class WrongResult(AssertionError):
+    """TOSA that computes something else than ONNX says."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: a folder with a model and its data."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return DATA / self.name
+
+    def model(self) -> onnx.ModelProto:
+        return onnx.load(self.folder / "model.onnx")
+
+    def data(self, kind: str) -> list[np.ndarray]:
+        """The first data set's inputs or outputs."""
+        folder = self.folder / "test_data_set_0"
+        count = len(list(folder.glob(f"{kind}_*.pb")))
+        return [_read(folder / f"{kind}_{index}.pb") for index in range(count)]
+
+
+def all_cases() -> Iterator[Case]:
+    for folder in FOLDERS:
+        for model in sorted((DATA / folder).glob("*/model.onnx")):
+            if any(model.parent.glob("test_data_set_*")):
+                yield Case(f"{folder}/{model.parent.name}")
+
+
+@cache
+def passing() -> frozenset[str]:
+    """The names of the tests that have to pass."""
+    return frozenset(PASSING.read_text().split())
+
+
+def run(case: Case) -> None:
+    """Lower a test, validate the TOSA, run it on the reference model and compare.
+
+    Raises TosaicError where tosaic refuses the model, WrongResult where the numbers differ.
+    """
+    import reference_model
+    from tosaic import frontend
+    from tosaic_passes.onnx_to_tosa.registry import is_lowered
+    from tosaic_passes.pipeline import parse_pipeline, run_pipeline
+
+    model = case.model()
+    constants = _shape_inputs(model)
+    fed, bound = _split_inputs(case, model, constants)
+    program = frontend.load(model, constants=bound, is_lowered=is_lowered)
+    run_pipeline(program, parse_pipeline("lower-onnx-to-tosa"))
+    got = reference_model.run(program, fed)
+    for index, (actual, expected) in enumerate(zip(got, case.data("output"), strict=True)):
+        _compare(index, actual, expected)
+
+
+def outcome(case: Case) -> str:
+    """ "pass", the sentence of a refusal, or "wrong: ..." and what else must never be."""
+    from tosaic.errors import TosaicError
+
+    try:
+        run(case)
+    except TosaicError as error:
+        return f"refused: {error}"
+    except Exception as error:
+        return f"wrong: {type(error).__name__}: {error}"
+    return "pass"
+
+
+def _read(path: Path) -> np.ndarray:
+    tensor = TensorProto()
+    tensor.ParseFromString(path.read_bytes())
+    return np.asarray(numpy_helper.to_array(tensor))
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from _graphs(inner)
+
+
+def _shape_inputs(model: onnx.ModelProto) -> set[str]:
+    names = {
+        node.input[index]
+        for graph in _graphs(model.graph)
+        for node in graph.node
+        for index in SHAPE_OPERANDS.get(node.op_type, ())
+        if index < len(node.input)
+    }
+    return names & {value.name for value in model.graph.input}
+
+
+def _split_inputs(
+    case: Case, model: onnx.ModelProto, constants: set[str]
+) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    if any(value.type.WhichOneof("value") != "tensor_type" for value in model.graph.input):
+        return [], {}  # the frontend says why it cannot hold them
+    names = [value.name for value in model.graph.input]
+    if any(value.type.tensor_type.elem_type == TensorProto.STRING for value in model.graph.input):
+        return [], {}
+    arrays = case.data("input")
+    if len(arrays) != len(names):
+        initializers = {tensor.name for tensor in model.graph.initializer}
+        names = [name for name in names if name not in initializers]
+    bound = {name: array for name, array in zip(names, arrays) if name in constants}
+    return [array for name, array in zip(names, arrays) if name not in constants], bound
+
+
+def _compare(index: int, actual: np.ndarray, expected: np.ndarray) -> None:
+    if actual.shape != expected.shape:
+        raise WrongResult(f"output {index} has shape {actual.shape}, not {expected.shape}")
+    if expected.dtype.kind in "iub":
+        if not np.array_equal(actual, expected):
+            raise WrongResult(f"output {index} differs")
+        return
+    rtol, atol = TOLERANCES.get(expected.dtype.name, ONE_STEP_OF_FP8)
+    wide = actual.astype(np.float64), expected.astype(np.float64)
+    if not np.allclose(*wide, rtol=rtol, atol=atol, equal_nan=True):
+        raise WrongResult(f"output {index} differs by up to {np.nanmax(np.abs(wide[0] - wide[1]))}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-j", "--jobs", type=int, default=2)
+    parser.add_argument(
+        "--show", action="store_true", help="print what does not pass instead of writing the list"
+    )
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    cases = list(all_cases())
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        outcomes = dict(zip(cases, pool.map(outcome, cases, chunksize=8)))
+    good = [case.name for case, found in outcomes.items() if found == "pass"]
+    for case, found in outcomes.items():
+        if found.startswith("wrong") or (arguments.show and found != "pass"):
+            print(f"{case.name}: {found[:300]}", file=sys.stderr)
+    if not arguments.show:
+        PASSING.write_text("\n".join(good) + "\n")
+    print(f"{len(good)} of {len(cases)} tests pass")
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parents[2]
+    sys.path[:0] = [str(root / folder) for folder in ("compiler", "passes", "tests")]
+    main()

@@ -1,0 +1,21 @@
+"""The whole operator suite of the onnx package: what is listed passes, everything else is refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx_backend import cases
+from tosaic.errors import TosaicError
+
+
+@pytest.mark.parametrize("case", cases.all_cases(), ids=lambda case: case.name)
+def test_case(case: cases.Case) -> None:
+    if case.name in cases.passing():
+        cases.run(case)
+        return
+    with pytest.raises(TosaicError):
+        cases.run(case)
+
+
+def test_the_list_names_tests_that_exist() -> None:
+    assert cases.passing() <= {case.name for case in cases.all_cases()}
