@@ -4,7 +4,7 @@
 
 DIR holds NAME.onnx with NAME.inputs.npz and NAME.outputs.npz (what onnxruntime answers). For each model: compile to
 an artifact; `program.mlirbc` is accepted by Arm's `tosa-validate` (spec 1.0, level 8k, strict); Arm's reference model,
-IREE and the replica agree with onnxruntime; every message costs what was predicted. Each step runs in a process of
+IREE and the replica agree with onnxruntime; every message costs what was predicted (at most, where the count depends on data). Each step runs in a process of
 its own, because the reference model aborts on what it cannot hold.
 """
 
@@ -118,12 +118,14 @@ def replica(model: Path, artifact: Path) -> dict:
 
     result = tosaic.load(str(artifact)).run(stored(model, "inputs"))
     for message in result.messages:
-        if message.predicted != message.metered:
+        held = message.predicted == message.metered if message.exact else message.predicted >= message.metered
+        if not held:
             raise ValueError(f"{message.name}: predicted {message.predicted:,}, metered {message.metered:,}")
     return compare(model, list(result.outputs.values())) | {
         "instructions": result.total_metered - result.page_touch,
         "page_touch": result.page_touch,
         "messages": len(result.messages),
+        "exact": all(message.exact for message in result.messages),
     }
 
 

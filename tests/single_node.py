@@ -68,7 +68,7 @@ def check_model(model: onnx.ModelProto, fed: Arrays, *, rtol: float = 1e-5, atol
 def lower(model: onnx.ModelProto) -> Program:
     """The model in TOSA that `tosa-validate` accepts for the target it names."""
     program = frontend.load(model, is_lowered=is_lowered)
-    ConvertOnnxToTosaPass().run(program)
+    ConvertOnnxToTosaPass(float64_as_float32=True).run(program)
     validate = "builtin.module(tosa-validate{strict-op-spec-alignment})"
     PassManager.parse(validate, program.context).run(program.module.operation)
     return program

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,9 @@ from tosaic.border import complete_border
 from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.options import CompileOptions
 from tosaic.prices import PriceList
+from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
 from tosaic_passes.functions import find_function
-from tosaic_passes.pipeline import parse_pipeline, run_pipeline
+from tosaic_passes.pipeline import Element, parse_pipeline, run_pipeline
 from tosaic_passes.program import Program
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def lower_to_tosa(model: Model, **options: Any) -> Program:
 
     `.module` is the MLIR module. Arguments and errors are those of `compile_model`.
     """
-    return _to_tosa(_to_mlir(model, CompileOptions(**options)))
+    chosen = CompileOptions(**options)
+    return _to_tosa(_to_mlir(model, chosen), chosen)
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,16 @@ class Survey:
 
 def survey(model: Model, **options: Any) -> Survey:
     """Look through a model without compiling it. Raises TosaicError only for what cannot be read."""
+    chosen = CompileOptions(**options)
     try:
-        program = _to_mlir(model, CompileOptions(**options))
+        program = _to_mlir(model, chosen)
     except UnsupportedNodesError as error:
         return Survey({}, tuple(error.nodes))
     block = find_function(program.module, "main").entry_block
     names = [op.operation.name.removeprefix("onnx.") for op in block.operations]
     operators = Counter(name for name in names if name not in ("Constant", "NoValue", "func.return"))
     try:
-        _to_tosa(program)
+        _to_tosa(program, chosen)
     except UnsupportedNodesError as error:
         return Survey(dict(sorted(operators.items())), tuple(error.nodes))
     return Survey(dict(sorted(operators.items())), ())
@@ -112,7 +115,7 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
         )
     program = _to_mlir(model, options)
     if stage is not Emit.ONNX:
-        _to_tosa(program)
+        _to_tosa(program, options)
     if stage is Emit.SEGMENTS:
         _to_segments(program, Backend(), options)
     as_bytecode = output.suffix == BYTECODE_SUFFIX
@@ -124,7 +127,7 @@ def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
     from tosaic import canister
 
     backend = Backend()
-    program = _to_tosa(_to_mlir(model, options))
+    program = _to_tosa(_to_mlir(model, options), options)
     limit = _to_segments(program, backend, options)
     _log.info("emitting WebAssembly")
     wasm_program = backend.compile(program)
@@ -208,11 +211,18 @@ def _given_module(program: Program, options: CompileOptions) -> Program:
     return program
 
 
-def _to_tosa(program: Program) -> Program:
+def _to_tosa(program: Program, options: CompileOptions) -> Program:
     is_onnx = "onnx.opset" in program.module.operation.attributes and _has_onnx_operations(program)
     _log.info("lowering to TOSA")
-    run_pipeline(program, parse_pipeline("lower-onnx-to-tosa" if is_onnx else "clean-tosa"))
+    elements = parse_pipeline("lower-onnx-to-tosa" if is_onnx else "clean-tosa")
+    run_pipeline(program, [_with_options(element, options) for element in elements])
     return program
+
+
+def _with_options(element: Element, options: CompileOptions) -> Element:
+    if isinstance(element, ConvertOnnxToTosaPass):
+        return replace(element, float64_as_float32=options.float64_as_float32)
+    return element
 
 
 def _has_onnx_operations(program: Program) -> bool:

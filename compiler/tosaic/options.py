@@ -17,7 +17,8 @@ class CompileOptions:
     `input_shapes` maps an input's name to its shape (None keeps a dimension; the key None is the only input), `dims` a
     symbolic dimension to its size, `batch_size` is the size of the first unknown dimension of each input, and
     `constants` binds inputs to values, which takes them out of the signature. `limit_instructions` is what one
-    message may take; by default the network's limit of an update message.
+    message may take; by default the network's limit of an update message. `float64_as_float32`
+    accepts float64 inputs that the model computes with.
     """
 
     input_shapes: Mapping[str | None, Sequence[int | None]] = field(default_factory=dict)
@@ -25,6 +26,7 @@ class CompileOptions:
     batch_size: int | None = None
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     limit_instructions: int | None = None
+    float64_as_float32: bool = False
 
     def __post_init__(self) -> None:
         for what, value in (("batch size", self.batch_size), ("limit", self.limit_instructions)):

@@ -36,16 +36,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ConvertOnnxToTosaPass:
-    """Lowers `@main` in one walk; on failure the module is as it was and every unsupported node is named."""
+    """Lowers `@main` in one walk; on failure the module is as it was and every unsupported node is named.
+
+    `float64_as_float32` takes graph inputs of float64 that are computed with; else they are refused, because
+    a value that the caller gives may be beyond float32.
+    """
 
     name: ClassVar[str] = "convert-onnx-to-tosa"
+
+    float64_as_float32: bool = False
 
     def run(self, program: Program) -> None:
         main = _main(program.module)
         if main is None:
             raise TosaicError("the module has no function @main", "give a module with one ONNX graph")
         with program.context, ir.Location.unknown():
-            lowering = FunctionLowering(main, program.weights, _opset(program.module))
+            lowering = FunctionLowering(
+                main, program.weights, _opset(program.module), float64_as_float32=self.float64_as_float32
+            )
             lowered = lowering.run()
             if lowering.failures:
                 lowered.operation.erase()

@@ -59,7 +59,7 @@ def test_node_name_becomes_location(context: ir.Context) -> None:
 
 
 @pytest.mark.parametrize(
-    "type", ["2x3xf32", "f32", "2xf16", "2xbf16", "2xi8", "2xui8", "2xi64", "2x1x1x1x1x1xf64"]
+    "type", ["2x3xf32", "f32", "2xf16", "2xbf16", "2xi8", "2xui8", "2xi64", "2x1x1x1x1x1xi64"]
 )
 def test_result_is_valid_tosa_1_0(context: ir.Context, type: str) -> None:
     lowered = program("Relu", type)
@@ -119,3 +119,14 @@ def test_dtype_that_tosa_cannot_hold_is_refused(context: ir.Context) -> None:
         UnsupportedNodesError, match="an output of type tensor<2xcomplex<f32>> is no tensor of numbers"
     ):
         ConvertOnnxToTosaPass().run(program("Relu", "2xcomplex<f32>"))
+
+
+def test_float64_input_that_is_computed_with_is_refused(context: ir.Context) -> None:
+    with pytest.raises(UnsupportedNodesError, match=r"input node 'x': it is float64 .*--float64-as-float32"):
+        ConvertOnnxToTosaPass().run(program("Neg", "2xf64"))
+
+
+def test_float64_input_is_narrowed_on_request(context: ir.Context) -> None:
+    lowered = program("Neg", "2xf64")
+    ConvertOnnxToTosaPass(float64_as_float32=True).run(lowered)
+    assert '%arg0: tensor<2xf32> {ic.dtype = "float64", ic.name = "x"}' in str(lowered.module)

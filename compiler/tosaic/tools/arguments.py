@@ -25,6 +25,7 @@ def compile_options(options: argparse.Namespace) -> CompileOptions:
         batch_size=options.batch_size,
         constants={name: read_tensor(file) for name, file in options.constant},
         limit_instructions=options.limit,
+        float64_as_float32=options.float64_as_float32,
     )
 
 

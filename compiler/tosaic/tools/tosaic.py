@@ -166,6 +166,7 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     )
     add("--constant", type=file, **many, metavar="NAME=FILE.npy", help="bind an input to a value")
     add("--limit", type=arguments.positive, metavar="N", help="instructions that one message may take")
+    add("--float64-as-float32", action="store_true", help="accept float64 inputs, computed with in float32")
     add(
         "--check",
         type=arguments.positive,

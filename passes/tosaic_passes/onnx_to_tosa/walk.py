@@ -26,17 +26,26 @@ _TERMINATORS = {"func.return", "onnx.Return", "onnx.Yield"}
 class FunctionLowering:
     """The state of one walk: ONNX value -> tensor, and the nodes that failed."""
 
-    def __init__(self, function: ir.Operation, weights: WeightTable, opset: dict[str, int]) -> None:
+    def __init__(
+        self,
+        function: ir.Operation,
+        weights: WeightTable,
+        opset: dict[str, int],
+        *,
+        float64_as_float32: bool = False,
+    ) -> None:
         self.failures: list[UnsupportedNode] = []
         self.narrowed: set[str] = set()
         self._function = function
         self._weights = weights
         self._opset = opset
+        self._float64_as_float32 = float64_as_float32
         self._tensors: dict[ir.Value, Tensor | None] = {}
 
     def run(self) -> func.FuncOp:
         """The lowered function, inserted before the old one; not to be used if there are `failures`."""
         old_block = self._function.regions[0].blocks[0]
+        self._check_float64(old_block)
         inputs = [self._border_type(argument.type, "input") for argument in old_block.arguments]
         with ir.InsertionPoint(self._function):
             lowered = func.FuncOp("main_tosa", (inputs, []), loc=self._function.location)
@@ -70,6 +79,28 @@ class FunctionLowering:
             )
         self._note_narrowing(result)
         return storage_type(result.shape, result.dtype)
+
+    def _check_float64(self, block: ir.Block) -> None:
+        """Refuses float64 inputs that are computed with: nobody knows yet whether their values fit float32."""
+        if self._float64_as_float32:
+            return
+        for index, argument in enumerate(block.arguments):
+            result = _result_type(argument.type)
+            if result is None or result.onnx_dtype != np.float64:
+                continue
+            if any(use.owner.operation.name != "onnx.Cast" for use in argument.uses):
+                self._fail(
+                    self._input_name(index),
+                    "input",
+                    "it is float64 and TOSA computes in float32, where a value beyond 3.4e38 is infinite",
+                    "allow it with --float64-as-float32, or cast the input in the model",
+                )
+
+    def _input_name(self, index: int) -> str:
+        """What the model calls an input; its number in a module that does not say."""
+        given = self._function.attributes
+        attributes = ir.ArrayAttr(given["arg_attrs"])[index] if "arg_attrs" in given else {}
+        return attributes["ic.name"].value if "ic.name" in attributes else str(index)
 
     def _bind_arguments(self, old: Sequence[ir.Value], new: Sequence[ir.Value]) -> None:
         for before, after in zip(old, new):
