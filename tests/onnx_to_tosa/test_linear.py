@@ -59,3 +59,14 @@ def test_gemm_broadcasts_c(c: tuple[int, ...]) -> None:
 
 def test_gemm_without_c() -> None:
     check("Gemm", {"a": normal(3, 4), "b": normal(4, 5)})
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_det(size: int) -> None:
+    x = np.random.default_rng(3).normal(size=(2, 3, size, size)).astype(np.float32)
+    check("Det", {"x": x}, rtol=1e-4, atol=1e-5)
+
+
+def test_det_of_a_permutation_and_of_a_singular_matrix() -> None:
+    permutation = np.eye(4, dtype=np.float32)[[2, 0, 3, 1]]
+    check("Det", {"x": np.stack([permutation, np.ones((4, 4), np.float32), 0 * permutation])})

@@ -107,3 +107,36 @@ def _integer_matmul(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
     left = ctx.with_rank(ctx.reshape(wide[0], (*a.shape, 1)), rank)
     right = ctx.with_rank(ctx.reshape(wide[1], (*b.shape[:-2], 1, *b.shape[-2:])), rank)
     return ctx.cast(ctx.reduce("reduce_sum", ctx.mul(left, right), [rank - 2]), a.dtype)
+
+
+@lowering("Det", since=11)
+def det(ctx: LoweringContext, x: Tensor) -> Tensor:
+    """Gaussian elimination in f32, the row with the greatest element first: a few ops a row."""
+    size = x.shape[-1]
+    rest = ctx.reshape(ctx.cast(x, FLOAT32), (math.prod(x.shape[:-2]), size, size))
+    result = ctx.constant(np.ones((1, 1, 1), np.float32))
+    for _ in range(size):
+        pivot, rest = _eliminate(ctx, rest)
+        result = ctx.mul(result, pivot)
+    return ctx.cast(ctx.reshape(result, ctx.result.shape), x.dtype)
+
+
+def _eliminate(ctx: LoweringContext, x: Tensor) -> tuple[Tensor, Tensor]:
+    """[N, M, M] -> the pivot [N, 1, 1], negative where rows were swapped, and what is left, [N, M - 1, M - 1]."""
+    batch, size, _ = x.shape
+    if size == 1:
+        return x, x
+    column = ctx.reshape(ctx.abs(ctx.slice_axis(x, 2, 0, 1)), (batch, size))
+    place = ctx.emit("argmax", [column], (batch,), INT32, axis=1)
+    top = ctx.gather(x, ctx.reshape(place, (batch, 1)))
+    place = ctx.reshape(place, (batch, 1, 1))
+    numbers = ctx.constant(np.arange(size, dtype=np.int32).reshape(1, size, 1))
+    swapped = ctx.select(ctx.equal(numbers, place), ctx.slice_axis(x, 1, 0, 1), x)
+    below = ctx.slice_axis(swapped, 1, 1, size - 1)
+    pivot = ctx.slice_axis(top, 2, 0, 1)
+    divisor = ctx.select(ctx.equal(pivot, 0), ctx.constant(1, FLOAT32), pivot)
+    factors = ctx.mul(ctx.slice_axis(below, 2, 0, 1), ctx.reciprocal(divisor))
+    left = ctx.sub(
+        ctx.slice_axis(below, 2, 1, size - 1), ctx.mul(factors, ctx.slice_axis(top, 2, 1, size - 1))
+    )
+    return ctx.select(ctx.equal(place, 0), pivot, ctx.negate(pivot)), left

@@ -30,13 +30,18 @@ TOPICS = (
     "recurrent",
     "reduction",
     "resize",
+    "roi",
+    "sampling",
     "scatter",
     "selection",
     "shape",
     "softmax",
     "sorting",
+    "spectral",
     "suppression",
+    "text",
     "trigonometry",
+    "unfolding",
 )
 """Modules of this package that hold lowerings, one a topic."""
 

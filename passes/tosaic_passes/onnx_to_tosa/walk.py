@@ -11,7 +11,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from tosaic_passes.errors import UnsupportedNode
-from tosaic_passes.onnx_to_tosa import registry
+from tosaic_passes.onnx_to_tosa import refusals, registry
 from tosaic_passes.onnx_to_tosa.context import LoweringContext, Region
 from tosaic_passes.onnx_to_tosa.dtypes import MAX_RANK, narrowed, narrowing_loses, onnx_dtype, storage_type
 from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
@@ -200,7 +200,8 @@ class FunctionLowering:
                     f"opset {opset} is too old", f"convert the model to opset {oldest} or newer"
                 )
             where = f" of domain '{domain}'" if domain else ""
-            raise LoweringFailure(f"the operator{where} has no lowering to TOSA")
+            reason = None if domain else refusals.REASONS.get(op)
+            raise LoweringFailure(reason or f"the operator{where} has no lowering to TOSA")
         return lowering
 
     def _check_results(self, operation: ir.Operation, results: tuple[ResultType | None, ...]) -> None:
