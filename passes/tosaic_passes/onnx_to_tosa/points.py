@@ -85,11 +85,6 @@ def _cubic_far(ctx: LoweringContext, distance: Tensor) -> Tensor:
     return ctx.sub(ctx.mul(line, distance), 4 * _CUBIC_A)
 
 
-def _inside(ctx: LoweringContext, position: Tensor, size: int) -> Tensor:
-    """Whole positions (f32) as i32, those outside of 0..size-1 moved to the nearer end."""
-    return ctx.cast(ctx.clamp(position, 0, size - 1), INT32)
-
-
 def sample(
     ctx: LoweringContext,
     source: Image,
@@ -104,29 +99,33 @@ def sample(
     `taps` are those of each axis, positions outside of the image mean its nearest element; `first` (i32)
     is added to the rows.
     """
-    along = [
-        [Tap(_inside(ctx, tap.position, size), tap.weight) for tap in axis_taps]
-        for axis_taps, size in zip(taps, source.sizes, strict=True)
-    ]
+    rows = _row_numbers(ctx, taps, source.sizes, first)
     total = None
-    for chosen in itertools.product(*along):
-        index = _row_major(ctx, [tap.position for tap in chosen], source.sizes)
-        index = index if first is None else ctx.add(index, first)
-        rows = ctx.reshape(ctx.broadcast_to(index, shape), (shape[0], math.prod(shape[1:])))
-        value = ctx.gather(source.rows, rows)
+    for chosen in itertools.product(*rows):
+        index = functools.reduce(ctx.add, [tap.position for tap in chosen])
+        flat = ctx.reshape(ctx.broadcast_to(index, shape), (shape[0], math.prod(shape[1:])))
+        value = ctx.gather(source.rows, flat)
         weights = [tap.weight for tap in chosen if tap.weight is not None]
         if weights:
             weight = ctx.broadcast_to(functools.reduce(ctx.mul, weights), shape)
-            value = ctx.mul(value, ctx.reshape(weight, (*rows.shape, 1)))
+            value = ctx.mul(value, ctx.reshape(weight, (*flat.shape, 1)))
         total = value if total is None else ctx.elementwise(combine, total, value)
     assert total is not None
     return total
 
 
-def _row_major(ctx: LoweringContext, positions: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
-    scaled = [
-        position if stride == 1 else ctx.mul(position, np.array(stride, np.int32))
-        for position, stride in zip(positions, strides, strict=True)
-    ]
-    return functools.reduce(ctx.add, scaled)
+def _row_numbers(
+    ctx: LoweringContext, taps: Sequence[Sequence[Tap]], sizes: Sequence[int], first: Tensor | None
+) -> list[list[Tap]]:
+    """Taps whose positions are i32 and times the rows that one step along the axis skips: their sum is a row."""
+    rows = []
+    for axis, size in enumerate(sizes):
+        stride = np.array(math.prod(sizes[axis + 1 :]), np.int32)
+        along = []
+        for tap in taps[axis]:
+            row = ctx.cast(ctx.clamp(tap.position, 0, size - 1), INT32)
+            row = row if stride == 1 else ctx.mul(row, stride)
+            row = ctx.add(row, first) if axis == 0 and first is not None else row
+            along.append(Tap(row, tap.weight))
+        rows.append(along)
+    return rows

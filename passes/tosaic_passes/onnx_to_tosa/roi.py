@@ -98,7 +98,7 @@ def _align_adaptively(ctx: LoweringContext, x: Tensor, regions: _Regions, mode: 
             "with sampling_ratio 0 the regions decide how many points are read, and they are computed at run time",
             "set sampling_ratio, or bind the regions with --constant",
         )
-    samples = np.ceil(regions.extents.array[:, ::-1] / np.float32(regions.bins)).clip(0).astype(int)
+    samples = np.ceil(regions.extents.array[:, ::-1] / np.array(regions.bins, np.float32)).clip(0).astype(int)
     kinds, members = np.unique(samples, axis=0, return_inverse=True)
     members_of = [np.flatnonzero(members.reshape(-1) == kind) for kind in range(len(kinds))]
     parts = [

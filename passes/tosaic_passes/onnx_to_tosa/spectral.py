@@ -107,9 +107,7 @@ def stft(
     The step and the length must be constant.
     """
     hop = int(ctx.required_constant(step, "frame_step").item())
-    if length is None and window is None:
-        ctx.fail("it has neither a window nor a frame_length")
-    size = window.size if window is not None else int(ctx.required_constant(length, "frame_length").item())
+    size = _frame_length(ctx, window, length)
     parts = signal.shape[2] if signal.rank == 3 else 1
     if parts == 2 and onesided:
         ctx.fail("the spectrum of a complex signal has no mirrored half to leave out")
@@ -121,6 +119,14 @@ def stft(
     windows = Windows((taps,), (1,), (1,), ((0, 0),))
     spectrum = convolve(ctx, hops, ctx.transpose(by_hop, [2, 1, 0]), None, windows)
     return ctx.cast(ctx.reshape(spectrum, ctx.result.shape), signal.dtype)
+
+
+def _frame_length(ctx: LoweringContext, window: Tensor | None, length: Tensor | None) -> int:
+    if window is not None:
+        return window.size
+    if length is None:
+        ctx.fail("it has neither a window nor a frame_length")
+    return int(ctx.required_constant(length, "frame_length").item())
 
 
 def _windowed_waves(

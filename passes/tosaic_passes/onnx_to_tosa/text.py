@@ -33,7 +33,8 @@ def tf_idf_vectorizer(
         ctx.fail(f"mode '{mode}' is not known")
     words = ctx.reshape(x, (1, *x.shape) if x.rank == 1 else x.shape)
     pools = _pools(pool_int64s, ngram_counts)
-    chosen, counts, first = [], [], 0
+    chosen: list[int] = []
+    counts, first = [], 0
     for length, pool in enumerate(pools, 1):
         if min_gram_length <= length <= max_gram_length and len(pool):
             distances = range(1, max_skip_count + 2 if length > 1 else 2)
