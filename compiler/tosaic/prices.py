@@ -69,6 +69,20 @@ class PriceList:
     def limits(self) -> Mapping[str, int]:
         return self.document["limits"]
 
+    @cached_property
+    def cycles(self) -> Mapping[str, int]:
+        """What the network charges in cycles: per instruction, message, call and byte that arrives."""
+        return self.document["cycles"]
+
+    def rounds(self, instructions: int) -> int:
+        """The rounds that an update message of so many instructions runs in: one for each slice it starts."""
+        return max(1, -(-instructions // self.limits["slice_instructions"]))
+
+    @cached_property
+    def round_seconds(self) -> float:
+        """How long a round of the network takes, about."""
+        return self.document["rounds"]["seconds"]
+
     def system_call(self, name: str, size: int = 0) -> int:
         """Price of a call of `ic0.<name>` that moves `size` bytes, without the WebAssembly `call` itself."""
         price = self.document["system_api"][name]

@@ -104,6 +104,23 @@ def test_callee_and_callback_take_turns(segments: int, messages: int) -> None:
     assert len(assemble(program(segments), PRICES).messages) == messages
 
 
+def test_cycles_are_those_of_ingress_calls_and_executions() -> None:
+    messages = assemble(program(3), PRICES).messages
+    fees = [
+        message.cycles(PRICES) - message.instructions(PRICES) * PRICES.cycles["per_instruction"]
+        for message in messages
+    ]
+    started, sent = 5_000_000, 2_000 * len(b"infer" + ARGUMENT)
+    assert [m.kind for m in messages] == ["update", "update", "reply callback"]
+    assert fees == [started + 1_200_000 + sent, started + 260_000 + 1_000 * len(b"step"), started]
+
+
+def test_a_query_is_free() -> None:
+    query = assemble(program(1), PRICES).query
+    assert query is not None
+    assert query.cycles(PRICES) == 0
+
+
 def test_query_takes_what_was_predicted() -> None:
     canister, installed = install(1)
     response = installed.query("infer_query", ARGUMENT)

@@ -92,6 +92,13 @@ def test_parts_take_what_was_predicted(segments: int) -> None:
     assert [m.name for m in found.messages].count("put") == 6
 
 
+def test_cycles_count_the_bytes_of_every_part() -> None:
+    first = assemble(program(1), PRICES).messages[0]
+    argument = put_argument(0, bytes(1_000))
+    fees = 5_000_000 + 1_200_000 + 2_000 * len(b"put" + argument)
+    assert first.cycles(PRICES) == first.instructions(PRICES) + fees
+
+
 def test_the_interface_tells_how() -> None:
     canister, _ = install()
     for line in (

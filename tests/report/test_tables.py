@@ -22,7 +22,10 @@ MANIFEST = {
         {"name": "infer", "predicted": 241200, "exact": True},
         {"name": "step", "predicted": 240300, "exact": False},
     ],
+    "query": None,
     "total_predicted": 481500,
+    "cycles": 11_800_000,
+    "seconds": 2,
     "multiply_adds": 50,
     "memory_bytes": 3 * 2**20,
     "files": {"canister.wasm": {"bytes": 2048}},
@@ -62,8 +65,14 @@ def test_scalars_have_a_shape_too():
 
 def test_summary_is_one_line():
     assert summary(MANIFEST) == (
-        "<= 481,500 instructions in 2 messages, 50 multiply-adds, 3.0 MiB of memory, canister.wasm 2.0 KiB"
+        "<= 481,500 instructions in 2 messages (no query), <= 11,800,000 cycles, about 2 s, 50 multiply-adds, "
+        "3.0 MiB of memory, canister.wasm 2.0 KiB"
     )
+
+
+def test_summary_says_that_a_query_will_do():
+    manifest = MANIFEST | {"query": {"name": "infer_query", "predicted": 241_000, "exact": True}}
+    assert "(fits a query)" in summary(manifest)
 
 
 def test_page_shows_every_op_with_its_share_and_escapes_names():

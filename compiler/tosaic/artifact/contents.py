@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,8 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "messages": [_message_entry(message, prices) for message in canister.messages],
         "query": _message_entry(canister.query, prices) if canister.query else None,
         "total_predicted": sum(message.instructions(prices) for message in canister.messages),
+        "cycles": sum(message.cycles(prices) for message in canister.messages),
+        "seconds": _seconds(canister.messages, prices),
         "multiply_adds": wasm.macs,
         "memory_bytes": wasm.memory_bytes,
         "arena_bytes": wasm.arena_bytes,
@@ -145,6 +147,12 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 
 def _message_entry(message: PlannedMessage, prices: PriceList) -> dict[str, Any]:
     return {"name": message.name, "predicted": message.instructions(prices), "exact": message.exact}
+
+
+def _seconds(messages: Sequence[PlannedMessage], prices: PriceList) -> float:
+    """How long the rounds of the update messages take, about."""
+    updates = [message for message in messages if message.kind != "query"]
+    return prices.round_seconds * sum(prices.rounds(message.instructions(prices)) for message in updates)
 
 
 def _border_entry(tensor: BorderTensor) -> dict[str, Any]:

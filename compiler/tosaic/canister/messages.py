@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from tosaic.canister.border import border_place, convert_argument, convert_result, copy_argument
 from tosaic.canister.entry import Entry, Place, Region
-from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts
+from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
@@ -34,12 +34,16 @@ _ON_REJECT, _ON_CLEANUP, _FIRST_PIECE = 0, 1, 2  # places in the table
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """A message of one inference: its name as the replica records it, what it takes, and for a bound `exact` False."""
+    """A message of one inference: its name as the replica records it, what it takes, and for a bound `exact` False.
+
+    `received_bytes` are those of the method's name and argument (none for a callback).
+    """
 
     name: str
     kind: str
     charge: Charge
     exact: bool
+    received_bytes: int = 0
 
     def instructions(self, prices: PriceList) -> int:
         """All of it, page touches included."""
@@ -50,6 +54,18 @@ class PlannedMessage:
         accessed = (self.charge.reads | self.charge.writes).bit_count()
         written = 0 if self.kind == "query" else self.charge.writes.bit_count()
         return accessed * prices.page_access + written * prices.page_write
+
+    def cycles(self, prices: PriceList) -> int:
+        """What the network charges for the message: its instructions, its start, and how it got there."""
+        if self.kind == "query":
+            return 0
+        fees = prices.cycles
+        executed = fees["per_update_message"] + fees["per_instruction"] * self.instructions(prices)
+        if self.kind != "update":
+            return executed
+        if self.name == STEP:
+            return executed + fees["per_call"] + fees["per_call_byte"] * self.received_bytes
+        return executed + fees["per_ingress_message"] + fees["per_ingress_byte"] * self.received_bytes
 
 
 @dataclass(frozen=True)
@@ -126,10 +142,10 @@ class Messages:
 
     def planned(self) -> list[PlannedMessage]:
         """The messages of one inference, transfers of parts included, in the order of their execution."""
-        puts = [self.put.charge(i) for i in range(len(self.put.parts))] if self.put else []
+        puts = list(self._planned_puts(self.put)) if self.put else []
         gets = [self.get.charge(i) for i in range(len(self.get.parts))] if self.get else []
         return [
-            *(PlannedMessage(PUT, "update", charge, True) for charge in puts),
+            *puts,
             *self.planned_call(),
             *(PlannedMessage(GET, "query", charge, True) for charge in gets),
         ]
@@ -359,20 +375,25 @@ class Messages:
     def _as_query(self) -> PlannedMessage:
         return replace(self.planned_call()[0], name="infer_query", kind="query")
 
+    @staticmethod
+    def _planned_puts(put: InputParts) -> Iterator[PlannedMessage]:
+        for index, part in enumerate(put.parts):
+            received = len(PUT) + len(put_argument(index, bytes(part.size)))
+            yield PlannedMessage(PUT, "update", put.charge(index), True, received)
+
     def _planned_call(self) -> Iterator[PlannedMessage]:
-        yield self._message("infer", "update", self.infer)
+        yield self._message("infer", "update", self.infer, received=len("infer") + self._argument_bytes)
         for k, piece in enumerate(self.pieces, start=1):
             if k % 2:
-                yield self._message(STEP, "update", self.step, piece)
+                yield self._message(STEP, "update", self.step, piece, received=len(STEP))
             else:
                 yield self._message("infer: reply callback", "reply callback", piece)
 
     @staticmethod
-    def _message(name: str, kind: str, *entries: Entry) -> PlannedMessage:
+    def _message(name: str, kind: str, *entries: Entry, received: int = 0) -> PlannedMessage:
         charges = [Charge(entry.function.cost, entry.reads, entry.writes) for entry in entries]
-        return PlannedMessage(
-            name, kind, sum(charges, Charge()), all(entry.function.exact for entry in entries)
-        )
+        exact = all(entry.function.exact for entry in entries)
+        return PlannedMessage(name, kind, sum(charges, Charge()), exact, received)
 
 
 def _sizes(tensors: Sequence[BorderTensor]) -> list[int]:

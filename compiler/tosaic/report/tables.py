@@ -63,12 +63,14 @@ def tensors_table(manifest: Mapping[str, Any]) -> str:
 
 
 def summary(manifest: Mapping[str, Any]) -> str:
-    """What an inference costs, in one line."""
+    """What an inference costs, in one line: instructions, messages, cycles, time and memory."""
     messages = manifest["messages"]
     count = f"{len(messages)} message" + ("s" if len(messages) > 1 else "")
+    query = "fits a query" if manifest["query"] else "no query"
     exact = all(message["exact"] for message in messages)
     return (
-        f"{_predicted(manifest['total_predicted'], exact)} instructions in {count}, "
+        f"{_predicted(manifest['total_predicted'], exact)} instructions in {count} ({query}), "
+        f"{_predicted(manifest['cycles'], exact)} cycles, about {manifest['seconds']:.0f} s, "
         f"{manifest['multiply_adds']:,} multiply-adds, {_bytes(manifest['memory_bytes'])} of memory, "
         f"canister.wasm {_bytes(manifest['files']['canister.wasm']['bytes'])}"
     )
