@@ -130,3 +130,15 @@ def test_float64_input_is_narrowed_on_request(context: ir.Context) -> None:
     lowered = program("Neg", "2xf64")
     ConvertOnnxToTosaPass(float64_as_float32=True).run(lowered)
     assert '%arg0: tensor<2xf32> {ic.dtype = "float64", ic.name = "x"}' in str(lowered.module)
+
+
+def test_input_that_tosa_cannot_hold_is_refused(context: ir.Context) -> None:
+    text = """
+    module attributes {onnx.opset = {ai.onnx = 13 : si64}} {
+      func.func @main(%x: tensor<2xcomplex<f32>>) -> tensor<2xf32> {
+        %y = "onnx.Cast"(%x) {to = 1 : si64} : (tensor<2xcomplex<f32>>) -> tensor<2xf32>
+        return %y : tensor<2xf32>
+      }
+    }"""
+    with pytest.raises(UnsupportedNodesError, match="an input of type tensor<2xcomplex<f32>> is no tensor"):
+        ConvertOnnxToTosaPass().run(Program(ir.Module.parse(text), WeightTable()))

@@ -13,7 +13,14 @@ from torch_mlir.dialects import func
 from tosaic_passes.errors import UnsupportedNode
 from tosaic_passes.onnx_to_tosa import refusals, registry
 from tosaic_passes.onnx_to_tosa.context import LoweringContext, Region
-from tosaic_passes.onnx_to_tosa.dtypes import MAX_RANK, narrowed, narrowing_loses, onnx_dtype, storage_type
+from tosaic_passes.onnx_to_tosa.dtypes import (
+    FLOAT32,
+    MAX_RANK,
+    narrowed,
+    narrowing_loses,
+    onnx_dtype,
+    storage_type,
+)
 from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
 from tosaic_passes.onnx_to_tosa.tensor import ResultType, Tensor
 from tosaic_passes.weights import WeightTable
@@ -105,7 +112,8 @@ class FunctionLowering:
     def _bind_arguments(self, old: Sequence[ir.Value], new: Sequence[ir.Value]) -> None:
         for before, after in zip(old, new):
             result = _result_type(before.type)
-            if result is None:
+            if result is None:  # refused by _border_type; what reads it is still checked
+                self._tensors[before] = Tensor((1,), FLOAT32, value=after)
                 continue
             empty = np.zeros(result.shape, result.onnx_dtype) if 0 in result.shape else None
             self._tensors[before] = Tensor(result.shape, result.dtype, array=empty, value=after)
