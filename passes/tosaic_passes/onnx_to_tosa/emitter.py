@@ -32,7 +32,7 @@ class Emitter:
         """The node cannot be lowered: raised, and reported together with all other nodes that cannot."""
         raise LoweringFailure(reason, remedy)
 
-    def constant(self, values: np.ndarray | float | int | bool | Sequence, dtype: Any = None) -> Tensor:
+    def constant(self, values: np.ndarray | np.generic | float | Sequence, dtype: Any = None) -> Tensor:
         """A known tensor; it becomes a `tosa.const` only if an op uses it."""
         return Tensor.constant(np.asarray(values, dtype))
 
