@@ -4,8 +4,8 @@
 
 DIR holds NAME.onnx with NAME.inputs.npz and NAME.outputs.npz (what onnxruntime answers). For each model: compile to
 an artifact; `program.mlirbc` is accepted by Arm's `tosa-validate` (spec 1.0, level 8k, strict); Arm's reference model,
-IREE and the replica agree with onnxruntime; every message costs what was predicted (at most, where the count depends on data). Each step runs in a process of
-its own, because the reference model aborts on what it cannot hold.
+IREE and the replica agree with onnxruntime; every message costs what was predicted, at most so where the count depends
+on data. Each step runs in a process of its own, because the reference model aborts on what it cannot hold.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,13 @@ PAGE_BYTES = 65536
 """A WebAssembly page: the grain at which the network charges for touched memory."""
 
 
+OVERRIDE = "TOSAIC_PRICE_LIST"
+"""Environment variable that names another price list."""
+
+
 def _default_path() -> Path:
+    if chosen := os.environ.get(OVERRIDE):
+        return Path(chosen)
     packaged = Path(__file__).parent / "third_party" / "ic" / "price_list.json"
     return (
         packaged
@@ -33,7 +40,7 @@ class PriceList:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> PriceList:
-        """The price list in a JSON file, by default the one that ships with tosaic."""
+        """The price list in a JSON file, by default what TOSAIC_PRICE_LIST names or what ships."""
         return cls(json.loads(Path(path or _default_path()).read_text()))
 
     @cached_property
