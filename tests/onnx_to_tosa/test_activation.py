@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from single_node import check
+import reference_model
+from single_node import check, lower, node_model
 
 X = np.array([[-88.0, -3.5, -1.0, -0.25], [0.0, 0.3, 2.5, 90.0]], np.float32)
 
@@ -67,3 +68,13 @@ def test_clip_of_int8() -> None:
 
 def test_prelu_broadcasts_its_slope() -> None:
     check("PRelu", {"x": X, "slope": np.array([[0.1], [2.0]], np.float32)})
+
+
+@pytest.mark.parametrize("slope", [[0.25], [0.1, 2.0, -1.0]], ids=["shared", "by_channel"])
+def test_prelu_of_opset_6(slope: list[float]) -> None:
+    x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(1, 3, 2, 2)
+    operands = {"x": x, "slope": np.array(slope, np.float32)}
+    program = lower(node_model("PRelu", operands, opset=6))
+    (actual,) = reference_model.run(program, list(operands.values()))
+    factors = np.array(slope, np.float32).reshape(1, -1, 1, 1)
+    np.testing.assert_array_equal(actual, np.where(x < 0, factors * x, x))

@@ -36,6 +36,13 @@ def test_integer_division_truncates(dtype: str) -> None:
     check("Div", {"a": a, "b": b}, opset=14)
 
 
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+@pytest.mark.parametrize("dtype", ["uint32", "uint64"])
+def test_unsigned_division_of_large_numbers(dtype: str, op: str) -> None:
+    numbers = np.array([0, 1, 2, 3, 7, 2**31 - 1, 2**31, 2**31 + 5, 2**32 - 2, 2**32 - 1], dtype)
+    check(op, {"a": numbers.reshape(-1, 1), "b": numbers[1:]}, opset=14)
+
+
 def test_negative_integer_division_truncates_towards_zero() -> None:
     check("Div", {"a": np.array([-7, 7, -6], np.int32), "b": np.array([2, -2, 4], np.int32)})
 

@@ -125,9 +125,11 @@ def test_trilu(upper: int, k: int) -> None:
     check("Trilu", {"x": X, "k": np.array(k)}, constants=["k"], upper=upper)
 
 
-def test_reverse_sequence() -> None:
-    operands = {"x": X, "n": np.array([2, 3])}
-    check("ReverseSequence", operands, constants=["n"], batch_axis=0, time_axis=1)
+@pytest.mark.parametrize("constants", [[], ["n"]], ids=["computed", "constant"])
+@pytest.mark.parametrize(("batch_axis", "lengths"), [(0, [2, 3]), (1, [2, 1, 2])])
+def test_reverse_sequence(batch_axis: int, lengths: list[int], constants: list[str]) -> None:
+    operands = {"x": X, "n": np.array(lengths)}
+    check("ReverseSequence", operands, constants=constants, batch_axis=batch_axis, time_axis=1 - batch_axis)
 
 
 def test_dropout_of_inference_keeps_everything() -> None:

@@ -45,6 +45,13 @@ def leaky_relu(ctx: LoweringContext, x: Tensor, *, alpha: float = 0.01) -> Tenso
 
 
 @lowering("PRelu")
+def prelu_by_channel(ctx: LoweringContext, x: Tensor, slope: Tensor) -> Tensor:
+    """As from opset 7 on, one slope for all elements or one a channel."""
+    per_channel = slope.rank == 1 and x.rank > 1
+    return prelu(ctx, x, ctx.reshape(slope, (slope.size, *(1,) * (x.rank - 2))) if per_channel else slope)
+
+
+@lowering("PRelu", since=7)
 def prelu(ctx: LoweringContext, x: Tensor, slope: Tensor) -> Tensor:
     """x if x >= 0 else slope * x: `tosa.select` of `tosa.mul`."""
     return ctx.select(ctx.greater_equal(x, 0), x, ctx.mul(x, slope))

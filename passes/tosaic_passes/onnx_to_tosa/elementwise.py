@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
-from tosaic_passes.onnx_to_tosa.dtypes import INT32, arithmetic_dtype, is_float, is_unsigned
+from tosaic_passes.onnx_to_tosa.dtypes import INT32, UINT32, arithmetic_dtype, is_float, is_unsigned
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
+from tosaic_passes.onnx_to_tosa.unsigned_division import divide as divide_unsigned
 
 _UNARY = {
     "Ceil": "ceil",
@@ -73,13 +74,13 @@ def div_legacy(
     ctx: LoweringContext, a: Tensor, b: Tensor, *, axis: int | None = None, broadcast: int = 0
 ) -> Tensor:
     """As from opset 7 on; the second operand is aligned at `axis`."""
-    return ctx.div(a, align_legacy_broadcast(ctx, a, b, axis, broadcast))
+    return div(ctx, a, align_legacy_broadcast(ctx, a, b, axis, broadcast))
 
 
 @lowering("Div", since=7)
 def div(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
-    """Floats: `tosa.mul` by `tosa.reciprocal` (at most 1.5 ulp off); integers: `tosa.intdiv`; no uint32."""
-    return ctx.div(a, b)
+    """Floats: `tosa.mul` by `tosa.reciprocal` (at most 1.5 ulp off); integers: `tosa.intdiv`."""
+    return divide_unsigned(ctx, a, b)[0] if a.dtype == UINT32 else ctx.div(a, b)
 
 
 @lowering("Sqrt")
@@ -144,6 +145,8 @@ def mod(ctx: LoweringContext, a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     """a - b * q with q = a / b truncated (fmod) or rounded down: the sign of the dividend or the divisor."""
     if is_float(a.dtype):
         return _float_mod(ctx, a, b)
+    if a.dtype == UINT32:
+        return divide_unsigned(ctx, a, b)[1]
     remainder = ctx.sub(a, ctx.mul(ctx.div(a, b), b))
     if fmod or is_unsigned(a.dtype):
         return remainder

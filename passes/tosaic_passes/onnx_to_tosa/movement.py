@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
-from tosaic_passes.onnx_to_tosa.dtypes import narrowed
+from tosaic_passes.onnx_to_tosa.dtypes import INT32, narrowed
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
@@ -256,13 +256,13 @@ def trilu(ctx: LoweringContext, x: Tensor, k: Tensor | None = None, *, upper: in
 def reverse_sequence(
     ctx: LoweringContext, x: Tensor, lengths: Tensor, *, batch_axis: int = 1, time_axis: int = 0
 ) -> Tensor:
-    """One slice, reversed in part, for each batch element; the lengths must be constant."""
+    """`tosa.gather` of the steps in their new order."""
     batch_axis, time_axis = ctx.axis(batch_axis, x.rank), ctx.axis(time_axis, x.rank)
-    size = x.shape[time_axis]
-    rows = []
-    for index, length in enumerate(ctx.required_constant(lengths, "sequence_lens").tolist()):
-        row = ctx.slice_axis(x, batch_axis, index, 1)
-        head = ctx.reverse(ctx.slice_axis(row, time_axis, 0, length), time_axis)
-        tail = [ctx.slice_axis(row, time_axis, length, size - length)] if length < size else []
-        rows.append(ctx.concat([head, *tail], time_axis))
-    return ctx.concat(rows, batch_axis)
+    perm = [batch_axis, time_axis, *(i for i in range(x.rank) if i not in (batch_axis, time_axis))]
+    moved = ctx.transpose(x, perm)
+    batch, steps = moved.shape[:2]
+    last = ctx.reshape(ctx.sub(ctx.cast(lengths, INT32), 1), (batch, 1))
+    step = ctx.constant(np.arange(steps, dtype=np.int32)[None])
+    order = ctx.select(ctx.greater(step, last), step, ctx.sub(last, step))
+    rows = ctx.reshape(moved, (batch, steps, x.size // (batch * steps)))
+    return ctx.transpose(ctx.reshape(ctx.gather(rows, order), moved.shape), np.argsort(perm).tolist())
