@@ -237,6 +237,34 @@ def test_shift_by_lanes_and_by_a_constant(op: str, element: str) -> None:
     np.testing.assert_array_equal(found, SHIFTS[op](x, np.full_like(x, 3)))
 
 
+@pytest.mark.parametrize("op", SHIFTS)
+def test_shift_of_i64(op: str) -> None:
+    x, amounts = integers(np.int64), np.arange(64, dtype=np.int64)
+    found = evaluate(one_op(op, ("i64", "i64"), "i64"), [("i64", x), ("i64", amounts)], 2)
+    np.testing.assert_array_equal(found, SHIFTS[op](x, amounts))
+    found = evaluate(one_op(op, ("i64",), "i64", [(37, "i64")]), [("i64", x)], 2)
+    np.testing.assert_array_equal(found, SHIFTS[op](x, np.full_like(x, 37)))
+
+
+def test_division_of_i64() -> None:
+    a, b = integers(np.int64, seed=13), integers(np.int64, seed=14) >> 40
+    b[:6] = [-1, 1, -1, 7, 0, -7]
+    found = evaluate(one_op("intdiv", ("i64", "i64"), "i64"), [("i64", a), ("i64", b)], 2)
+    safe = (b != 0) & ~((a == np.iinfo(np.int64).min) & (b == -1))
+    expected = [
+        abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
+        for x, y in zip(a[safe].tolist(), b[safe].tolist())
+    ]
+    np.testing.assert_array_equal(found[safe], expected)
+
+
+def test_clamp_of_i64() -> None:
+    x = integers(np.int64)
+    bounds = {"min_val": -(1 << 40), "max_val": 1 << 50}
+    found = evaluate(one_op("clamp", ("i64",), "i64", **bounds), [("i64", x)], 2)
+    np.testing.assert_array_equal(found, np.clip(x, *bounds.values()))
+
+
 def test_arithmetic_shift_with_rounding() -> None:
     x, amounts = integers(np.int32), (np.arange(64) % 32).astype(np.int32)
     wide = x.astype(np.int64)

@@ -93,7 +93,7 @@ class Emission:
         if op == "result":
             return self.result_bound
         if op == "constant":
-            return abs(int(self.constant(index)))
+            return abs(int(self.constant(index) or 0))
         if op in ("add", "sub"):
             bounds = [self.bound(argument) for argument in arguments]
             return None if None in bounds else sum(bounds)  # type: ignore[arg-type]

@@ -295,7 +295,7 @@ class _Nest:
         if op == "input":
             self._load(0, offsets[0], piece.lanes)
         else:
-            value = np.array(dict(attributes)["value"]).astype(STORAGE[self.element])
+            value: np.ndarray = np.array(dict(attributes)["value"]).astype(STORAGE[self.element])
             self.f.v128(value.tobytes() * (_VECTOR_BYTES // value.itemsize))
 
     def _value(self, offsets: Sequence[int], lanes: int) -> None:

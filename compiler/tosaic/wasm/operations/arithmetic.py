@@ -20,7 +20,7 @@ from tosaic.wasm.lanes import (
     widen_mask,
     wrap,
 )
-from tosaic.wasm.math import splat_f32, splat_i32
+from tosaic.wasm.math import splat_f32, splat_i32, splat_i64
 from tosaic.wasm.operations.rescale import push_scaled
 
 _INFINITY = float("inf")
@@ -185,6 +185,9 @@ def _clamp(e: Emission, node: Operands) -> None:
             splat_f32(f, high)
             f.op("f32x4.pmin")
         return
+    if kind == INT64:
+        _clamp_i64(e, first, int(low), int(high))
+        return
     if kind != INT32:
         raise unsupported(e, node)
     bounds = INT_RANGES.get(e.element(first), (-(1 << 31), (1 << 31) - 1))
@@ -193,6 +196,22 @@ def _clamp(e: Emission, node: Operands) -> None:
         if bound != end:
             splat_i32(f, int(bound))
             f.op(operator)
+
+
+def _clamp_i64(e: Emission, value: int, low: int, high: int) -> None:
+    """By comparison: i64 lanes have no minimum and maximum."""
+    f = e.f
+    x = e.push_local(value)
+    for bound, compare in ((low, "i64x2.gt_s"), (high, "i64x2.lt_s")):
+        f.get(x)
+        splat_i64(f, bound)
+        f.get(x)
+        splat_i64(f, bound)
+        f.op(compare)
+        f.op("v128.bitselect")
+        f.set(x)
+    f.get(x)
+    f.release(x)
 
 
 def _select(e: Emission, node: Operands) -> None:

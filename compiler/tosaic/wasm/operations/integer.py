@@ -6,6 +6,7 @@ from tosaic.wasm.emission import Emission, Operands, Operation, unsupported
 from tosaic.wasm.function import Function
 from tosaic.wasm.lanes import (
     INT32,
+    INT64,
     wrap,
     zero_extend,
 )
@@ -17,37 +18,39 @@ def _shift_by_lane(operator: str) -> Operation:
 
     def operation(e: Emission, node: Operands) -> None:
         value, amount = node.arguments
-        constant = e.constant(amount)
-        if e.kind(value) != INT32:
+        constant, shape = e.constant(amount), _SHAPES.get(e.kind(value))
+        if shape is None:
             raise unsupported(e, node)
         e.push(value)
         if operator == "shr_u":
             zero_extend(e.f, e.element(value))
         if constant is not None:
             e.f.i32(int(constant))
-            e.f.op(f"i32x4.{operator}")
+            e.f.op(f"{shape}.{operator}")
         else:
-            _shift_each(e, operator, amount)
+            _shift_each(e, operator, amount, shape)
         if operator != "shr_s":
             wrap(e.f, e.element(value))
 
     return operation
 
 
-def _shift_each(e: Emission, operator: str, amount: int) -> None:
+_SHAPES = {INT32: "i32x4", INT64: "i64x2"}
+
+
+def _shift_each(e: Emission, operator: str, amount: int, shape: str) -> None:
     """Shift the lanes on the stack one by one."""
-    f = e.f
+    f, scalar = e.f, shape[:3]
     value = f.local("v128")
     f.set(value)
     amounts = e.push_local(amount)
     f.get(value)
     for lane in range(e.lanes):
-        f.get(value)
-        f.lane("i32x4.extract_lane", lane)
-        f.get(amounts)
-        f.lane("i32x4.extract_lane", lane)
-        f.op(f"i32.{operator}")
-        f.lane("i32x4.replace_lane", lane)
+        for operand in (value, amounts):
+            f.get(operand)
+            f.lane(f"{shape}.extract_lane", lane)
+        f.op(f"{scalar}.{operator}")
+        f.lane(f"{shape}.replace_lane", lane)
     f.release(value, amounts)
 
 
@@ -55,6 +58,8 @@ def _arithmetic_right_shift(e: Emission, node: Operands) -> None:
     """value >> amount, plus the last bit shifted out if `round`."""
     value, amount = node.arguments
     constant = e.constant(amount)
+    if e.kind(value) != INT32 and node.attributes.get("round", False):
+        raise unsupported(e, node)
     if not node.attributes.get("round", False) or constant == 0:
         _shift_by_lane("shr_s")(e, node)
         return
@@ -114,11 +119,19 @@ def _clz(e: Emission, node: Operands) -> None:
 
 
 def _intdiv(e: Emission, node: Operands) -> None:
-    """Quotient rounded towards zero, exact in f64 (a division by zero saturates)."""
-    if e.kind(node.index) != INT32:
-        raise unsupported(e, node)
-    f = e.f
+    """Quotient rounded towards zero; a division by zero gives some number."""
     a, b = (e.push_local(argument) for argument in node.arguments)
+    if e.kind(node.index) == INT64:
+        _divide_i64(e, a, b)
+    else:
+        _divide_i32(e, a, b)
+        wrap(e.f, e.element(node.index))
+    e.f.release(a, b)
+
+
+def _divide_i32(e: Emission, a: int, b: int) -> None:
+    """Exact in f64, and saturating where i32.div_s would trap."""
+    f = e.f
     for high in (False, True) if e.lanes > 2 else (False,):
         for operand in (a, b):
             f.get(operand)
@@ -130,8 +143,37 @@ def _intdiv(e: Emission, node: Operands) -> None:
         f.op("i32x4.trunc_sat_f64x2_s_zero")
     if e.lanes > 2:
         f.shuffle([*range(8), *range(16, 24)])
-    f.release(a, b)
-    wrap(f, e.element(node.index))
+
+
+def _divide_i64(e: Emission, a: int, b: int) -> None:
+    """By lanes; divisors 0 and -1, which may trap, are replaced by 1 and the quotient multiplied by 1 or -1."""
+    f = e.f
+    divisor, special = f.local("i64"), f.local("i32")
+    f.get(a)
+    for lane in range(e.lanes):
+        f.get(a)
+        f.lane("i64x2.extract_lane", lane)
+        f.i64(1)
+        f.get(b)
+        f.lane("i64x2.extract_lane", lane)
+        f.tee(divisor)
+        f.get(divisor)
+        f.i64(1)
+        f.op("i64.add")
+        f.i64(2)
+        f.op("i64.lt_u")
+        f.tee(special)
+        f.op("select")
+        f.op("i64.div_s")
+        f.get(divisor)
+        f.i64(1)
+        f.op("i64.or")
+        f.i64(1)
+        f.get(special)
+        f.op("select")
+        f.op("i64.mul")
+        f.lane("i64x2.replace_lane", lane)
+    f.release(divisor, special)
 
 
 def _table(e: Emission, node: Operands) -> None:

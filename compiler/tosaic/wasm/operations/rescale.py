@@ -33,7 +33,8 @@ def rescale(e: Emission, node: Operands) -> None:
     constant_shift = e.constant(shift)
     double_round = flags.get("rounding_mode", "SINGLE_ROUND") == "DOUBLE_ROUND" and flags.get("scale32", True)
     if SHIFT_RANGE in flags:
-        factors = _Factors(*flags[SHIFT_RANGE], output_zp, bound, _RESULT_BITS.get(target))
+        smallest, largest = flags[SHIFT_RANGE]
+        factors = _Factors(smallest, largest, output_zp, bound, _RESULT_BITS.get(target))
         factors.scale(e, multiplier, shift)
         output_zp = 0
     elif constant_shift is None:
