@@ -44,6 +44,14 @@ SHAPE_OPERANDS: Mapping[str, tuple[int, ...]] = {
 """Operands that decide shapes. The suite passes them at run time; a user binds them with `--constant`, so do we."""
 
 
+DISPUTED = {
+    f"node/test_qlinearmatmul_{rank}_int8_{scales}": "the data wrap around where ONNX and onnxruntime saturate"
+    for rank in ("2D", "3D")
+    for scales in ("float16", "float32")
+}
+"""Tests whose data contradict the specification: name -> why."""
+
+
 class WrongResult(AssertionError):
     """TOSA that computes something else than ONNX says."""
 
@@ -181,7 +189,7 @@ def main() -> None:
         outcomes = dict(zip(cases, pool.map(outcome, cases, chunksize=8)))
     good = [case.name for case, found in outcomes.items() if found == "pass"]
     for case, found in outcomes.items():
-        if found.startswith("wrong") or (arguments.show and found != "pass"):
+        if (found.startswith("wrong") and case.name not in DISPUTED) or (arguments.show and found != "pass"):
             print(f"{case.name}: {found[:300]}", file=sys.stderr)
     if not arguments.show:
         PASSING.write_text("\n".join(good) + "\n")
