@@ -293,7 +293,10 @@ def _average_pool(
     dilated = "dilations" in operation.attributes and any(
         item.value != 1 for item in operation.attributes["dilations"]
     )
-    if dilated or len(shape_of(operation.operands[0])) > 4:
+    flags = (int_attribute(operation, name, 0) for name in ("ceil_mode", "count_include_pad"))
+    if (
+        dilated or all(flags) or len(shape_of(operation.operands[0])) > 4
+    ):  # both: onnxruntime counts another way
         return None
     return _unary("QLinearAveragePool")(operation, target, editor)
 

@@ -54,7 +54,7 @@ def max_pool(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """`tosa.max_pool2d`, two for three spatial axes; dilated or with indices, `tosa.maximum` of shifted slices."""
     windows = resolve_windows(ctx, x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
-    counts = _counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
+    counts = resolve_counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
     if len(ctx.results) > 1 and ctx.results[1] is not None:
         return _max_with_indices(ctx, x, windows, counts, bool(storage_order))
     if x.dtype == UINT8:
@@ -79,7 +79,7 @@ def average_pool(
 ) -> Tensor:
     """`tosa.avg_pool2d`, two for three spatial axes; dilated, shifted slices added up and divided by their count."""
     windows = resolve_windows(ctx, x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
-    counts = _counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
+    counts = resolve_counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
     if count_include_pad:
         x = pad_spatial(ctx, x, windows.pads, first=2)
         windows = windows.with_pads([(0, 0)] * windows.rank)
@@ -101,7 +101,7 @@ def lp_pool(
 ) -> Tensor:
     """(sum |x|^p)^(1/p): `tosa.avg_pool2d` of the powers over the padded input, times the window's size."""
     windows = resolve_windows(ctx, x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
-    counts = _counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
+    counts = resolve_counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
     x, windows = fit(ctx, x, windows, counts, first=2)
     padded = pad_spatial(ctx, _power(ctx, x, p), windows.pads, first=2)
     mean = _average_pool(ctx, padded, windows.with_pads([(0, 0)] * windows.rank), counts)
@@ -126,7 +126,8 @@ def global_lp_pool(ctx: LoweringContext, x: Tensor, *, p: int = 2) -> Tensor:
     return _root(ctx, _over_image(ctx, "reduce_sum", _power(ctx, x, p)), p)
 
 
-def _counts(ctx: LoweringContext, x: Tensor, windows: Windows, *, ceil_mode: bool) -> tuple[int, ...]:
+def resolve_counts(ctx: LoweringContext, x: Tensor, windows: Windows, *, ceil_mode: bool) -> tuple[int, ...]:
+    """Windows along each axis of [N, C, spatial...]: fails where onnxruntime and onnx count differently."""
     counts = window_counts(x.shape[2:], windows, ceil_mode=ceil_mode)
     if counts != ctx.result.shape[2:]:
         ctx.fail(

@@ -12,7 +12,7 @@ from tosaic_passes.onnx_to_tosa import activation
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.convolution import convolve
 from tosaic_passes.onnx_to_tosa.dtypes import INT8, INT32, UINT8, limits
-from tosaic_passes.onnx_to_tosa.pooling import elements_under
+from tosaic_passes.onnx_to_tosa.pooling import elements_under, resolve_counts
 from tosaic_passes.onnx_to_tosa.quantization import Quantized, dequantize, quantize
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.requantization import as_int8, from_int8, one_value, requantize
@@ -24,7 +24,6 @@ from tosaic_passes.onnx_to_tosa.windows import (
     channels_last,
     fit,
     resolve_windows,
-    window_counts,
 )
 
 CONTRIB = "com.microsoft"
@@ -260,13 +259,12 @@ def qlinear_average_pool(
     quantized = _quantized(ctx, x, x_scale, x_zero)
     target = _Target.of(ctx, y_scale, y_zero, x.dtype)
     windows = resolve_windows(ctx, x.shape[2:], kernel_shape, strides, (), pads, auto_pad)
-    counts = window_counts(x.shape[2:], windows, ceil_mode=bool(ceil_mode))
-    counted, padded = windows, x.shape[2:]
+    counts = resolve_counts(ctx, x, windows, ceil_mode=bool(ceil_mode))
+    elements = elements_under(x.shape[2:], windows, counts)
     if count_include_pad:
-        padded = [size + sum(pads) for size, pads in zip(padded, windows.pads, strict=True)]
-        counted = windows.with_pads([(0, 0)] * windows.rank)
+        elements = np.full_like(elements, math.prod(windows.kernel))
     sums = _window_sums(ctx, quantized, windows, counts)
-    scale = _mean_scale(ctx, quantized.scale, target, elements_under(padded, counted, counts))
+    scale = _mean_scale(ctx, quantized.scale, target, elements)
     return channels_first(ctx, requantize(ctx, sums, scale, target.zero, rounds_last=True))
 
 
