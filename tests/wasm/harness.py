@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -111,9 +111,10 @@ def _blocks(kernel: Kernel, views: Sequence[View], at_end: bool) -> tuple[list[_
         low, high = sum(min(0, r) for r in reach), sum(max(0, r) for r in reach)
         extents.append((low, high - low + view.element_bytes))
     extents.append((0, kernel.scratch_bytes))
-    for low, size in extents:
+    for index, (low, size) in enumerate(extents):
         pages = -(-size // PAGE_BYTES)
-        start = (page + pages) * PAGE_BYTES - size if at_end else page * PAGE_BYTES
+        at_border = at_end and index not in kernel.sampled
+        start = (page + pages) * PAGE_BYTES - size if at_border else page * PAGE_BYTES
         blocks.append(_Block(start, size, start - low))
         page += pages + 1
     return blocks, page * PAGE_BYTES
@@ -121,6 +122,7 @@ def _blocks(kernel: Kernel, views: Sequence[View], at_end: bool) -> tuple[list[_
 
 def _check_usage(kernel: Kernel, usage: Usage, blocks: Sequence[_Block]) -> None:
     read, written = set(), set()
+    usage = replace(usage, pages_read=_first_pages(kernel, usage.pages_read, blocks))
     for access in kernel.accesses:
         target = written if access.write else read
         for offset, length in access.runs:
@@ -133,6 +135,15 @@ def _check_usage(kernel: Kernel, usage: Usage, blocks: Sequence[_Block]) -> None
         assert usage.instructions <= kernel.cost
         assert usage.pages_read <= read | written
         assert usage.pages_written <= written
+
+
+def _first_pages(kernel: Kernel, touched: frozenset[int], blocks: Sequence[_Block]) -> frozenset[int]:
+    """As many pages as were touched of every sampled operand, but its first ones: a kernel promises their number."""
+    for operand in kernel.sampled:
+        first = blocks[operand].start // PAGE_BYTES
+        own = touched & set(range(first, first - (-blocks[operand].size // PAGE_BYTES)))
+        touched = touched - own | set(range(first, first + len(own)))
+    return touched
 
 
 def _elements(memory: np.ndarray, block: _Block, view: View) -> np.ndarray:

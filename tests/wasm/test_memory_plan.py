@@ -1,6 +1,7 @@
 """Buffers that live at the same time never overlap, and the arena is close to the largest live set."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import Expression, Kernel, KernelRequest, Operand
+from tosaic.wasm.kernel import Access, Expression, Kernel, KernelRequest, Operand
 from tosaic.wasm.layout import Buffer, Call, Layout, Placed
-from tosaic.wasm.memory_plan import Step, pages, plan_memory
+from tosaic.wasm.memory_plan import Step, pages, plan_memory, touched
 from tosaic.wasm.views import Window
 
 IDENTITY = Expression((("input", (0,), ()),), ("f32",))
@@ -97,3 +98,40 @@ def test_packed_constant_takes_the_place_of_the_tensor():
 )
 def test_page_masks_cover_the_runs(address, runs, mask):
     assert pages(address, runs) == mask
+
+
+TABLE = np.zeros(5 * PAGE_BYTES + 100, np.int8)
+
+
+def sampler(touched_pages: int) -> Step:
+    """Reads some pages of TABLE."""
+    access = Access(0, ((0, touched_pages * PAGE_BYTES),))
+    return replace_kernel(step(Buffer(TABLE.nbytes, TABLE), Buffer(16)), (access,), {0: TABLE}, (0,))
+
+
+def reader(pages_read: int) -> Step:
+    """Reads the first pages of TABLE."""
+    access = Access(0, ((0, min(TABLE.nbytes, pages_read * PAGE_BYTES)),))
+    return replace_kernel(step(Buffer(TABLE.nbytes, TABLE), Buffer(16)), (access,), {}, ())
+
+
+def replace_kernel(step: Step, accesses: tuple, constants: dict, sampled: tuple[int, ...]) -> Step:
+    return replace(step, kernel=replace(step.kernel, accesses=accesses, constants=constants, sampled=sampled))
+
+
+def test_a_sampled_table_shares_no_page():
+    other = Buffer(64, array=np.arange(64, dtype=np.int8))
+    steps = [step(other, Buffer(64)), sampler(2)]
+    plan_memory(layout_of([], []), steps, control_bytes=16)
+    start = steps[1].addresses[0]
+    assert start % PAGE_BYTES == 0
+    assert steps[0].addresses[0] >= start + 6 * PAGE_BYTES
+
+
+@pytest.mark.parametrize(("others", "exact"), [([], True), ([reader(6)], True), ([reader(3)], False)])
+def test_pages_depend_on_data_where_a_sampled_table_is_also_read_in_part(others, exact):
+    steps = [sampler(2), *others]
+    plan_memory(layout_of([], []), steps, control_bytes=16)
+    assert steps[0].exact is exact
+    reads, _ = touched(steps[0])
+    assert reads.bit_count() == (2 if exact else 6)

@@ -83,6 +83,4 @@ class WasmCostModel:
         requests = [step.call.request for step in steps]
         own = shares(instructions, cluster, requests, self.store.prices) if cluster else []
         folded = [0] * (len(operations) - len(own))
-        return KernelCost(
-            tuple(operations), (*folded, *own), charge, exact=all(step.kernel.exact for step in steps)
-        )
+        return KernelCost(tuple(operations), (*folded, *own), charge, exact=all(step.exact for step in steps))

@@ -142,7 +142,9 @@ class Kernel:
     `scratch_bytes` is not 0. `constants` gives the packed bytes for the constant inputs whose layout in memory
     the kernel chose itself (input index -> array, stored as it is); all others are stored as their views say.
     `accesses` names exactly the bytes that a call touches (operand indices: inputs, outputs, scratch), with
-    `exact` False when they or the count depend on data and these are the most it can touch.
+    `exact` False when they or the count depend on data and these are the most it can touch. Of the operands in
+    `sampled`, all in `constants`, a call touches as many pages as `accesses` says, but data decides which: they are
+    to begin with a page and to share none.
     """
 
     function: Function
@@ -150,6 +152,7 @@ class Kernel:
     constants: Mapping[int, np.ndarray] = field(default_factory=dict)
     scratch_bytes: int = 0
     exact: bool = True
+    sampled: tuple[int, ...] = ()
 
     @property
     def cost(self) -> int:

@@ -2,7 +2,8 @@
 
     0                 the entry code's constants and state (`control_bytes`)
     then              the arena: inputs, intermediate tensors, scratch, outputs
-    next full page    the weights in the order of their first use, each content once
+    next full page    the tables of which data decides the pages that are touched, each in pages of its own
+    then              the other weights in the order of their first use, each content once
 
 A buffer owns its bytes from its first use to its last one in the order of execution over the whole program, so
 cutting the program into segments moves nothing. A message pays for each 64 KiB page that it touches; the arena is
@@ -12,7 +13,9 @@ packed as tightly as its lifetimes allow, so that the same few pages are used ag
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,11 +32,21 @@ ALIGNMENT = 16
 
 @dataclass(eq=False)
 class Step:
-    """A call of a finished kernel."""
+    """A call of a finished kernel.
+
+    `shares_table` is set where another step reads some pages of a table that this one samples: which pages both
+    touch together depends on data.
+    """
 
     call: Call
     kernel: Kernel
     addresses: tuple[int, ...] = ()
+    shares_table: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether the pages and the count are those of every run, not bounds."""
+        return self.kernel.exact and not self.shares_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +77,14 @@ def plan_memory(layout: Layout, steps: Sequence[Step], control_bytes: int) -> Me
     start = _aligned(control_bytes)
     _pack([*blocks.values(), *scratch.values()], start)
     end = max((b.address + b.bytes for b in [*blocks.values(), *scratch.values()]), default=start)
-    weights = _Weights(-(-end // PAGE_BYTES) * PAGE_BYTES)
+    weights = _Weights(_whole_pages(end))
     address_of = {buffer: block.address for buffer, block in blocks.items()}
+    for step in steps:
+        for operand in step.kernel.sampled:
+            weights.store_alone(step.kernel.constants[operand])
     for number, step in enumerate(steps):
         step.addresses = tuple(_addresses(number, step, address_of, scratch, weights))
+    _find_shared_tables(steps)
     return MemoryPlan(
         address_of,
         tuple(weights.data),
@@ -91,10 +108,28 @@ def pages(address: int, runs: Iterable[tuple[int, int]]) -> int:
 
 def touched(step: Step) -> tuple[int, int]:
     """Page masks of what a step reads and of what it writes."""
-    masks = [0, 0]
+    masks = [_tables(step) if step.shares_table else 0, 0]
     for access in step.kernel.accesses:
         masks[access.write] |= pages(step.addresses[access.operand], access.runs)
     return masks[0], masks[1]
+
+
+def _tables(step: Step) -> int:
+    """The pages of the tables that a step samples."""
+    mask = 0
+    for operand in step.kernel.sampled:
+        mask |= pages(step.addresses[operand], [(0, step.kernel.constants[operand].nbytes)])
+    return mask
+
+
+def _find_shared_tables(steps: Sequence[Step]) -> None:
+    """A table that another step reads whole has all of its pages touched; one that it reads in part is shared."""
+    samplers = [step for step in steps if step.kernel.sampled]
+    masks = {step: functools.reduce(operator.or_, touched(step)) for step in steps} if samplers else {}
+    for sampler in samplers:
+        tables = _tables(sampler)
+        common = [mask & tables for step, mask in masks.items() if step is not sampler]
+        sampler.shares_table = any(mask not in (0, tables) for mask in common)
 
 
 def _addresses(
@@ -221,6 +256,12 @@ class _Weights:
             self._by_array[key] = (self._store(dense), array)
         return self._by_array[key][0]
 
+    def store_alone(self, array: np.ndarray) -> None:
+        """Store an array in pages of its own."""
+        self.end = _whole_pages(self.end)
+        self.address(array)
+        self.end = _whole_pages(self.end)
+
     def _store(self, raw: np.ndarray) -> int:
         content = hashlib.sha256(raw.data).digest()
         if content not in self._by_content:
@@ -233,3 +274,7 @@ class _Weights:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // PAGE_BYTES) * PAGE_BYTES

@@ -220,7 +220,7 @@ def _segments(planned: Plan, prices: PriceList) -> Iterator[SegmentCode]:
             function=function,
             reads=functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
             writes=functools.reduce(operator.or_, (writes for _, writes in masks), 0),
-            exact=function.exact and all(step.kernel.exact for step in steps),
+            exact=function.exact and all(step.exact for step in steps),
             macs=sum(multiply_adds(node) for work in works if work.cluster for node in work.cluster.nodes),
             live_bytes=live[number],
         )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tosaic.errors import TosaicError
 from tosaic.replica.instance import Trapped
-from tosaic.wasm.kernel import Expression, KernelRequest, View
+from tosaic.wasm.kernel import Expression, Kernel, KernelRequest, View
 from tosaic.wasm.kernels import build
 from wasm.harness import DTYPES, PRICES, operand_of, run_kernel
 
@@ -106,3 +106,40 @@ def test_scatter(element: str, channels: int) -> None:
     np.testing.assert_array_equal(
         run_kernel(build(request, PRICES), request, [values, indices, rows])[0], expected
     )
+
+
+def looked_up(values: np.ndarray, indices: np.ndarray, constant_table: bool) -> Kernel:
+    """Look rows up; the kernel is checked against what it promises, its result against numpy."""
+    operands = (operand_of(values, "f32", constant_table), operand_of(indices, "i32"))
+    output = View.contiguous("f32", (*indices.shape, values.shape[2]))
+    request = KernelRequest("gather", operands, (output,), {}, "f32")
+    kernel = build(request, PRICES)
+    np.testing.assert_array_equal(run_kernel(kernel, request, [values, indices])[0], taken(values, indices))
+    return kernel
+
+
+@pytest.mark.parametrize("channels", [128, 300, 16_384, 20_000, 32_768])
+@pytest.mark.parametrize("case", ["alike", "apart", "any", "last"])
+def test_a_large_table_always_costs_the_same(case: str, channels: int) -> None:
+    """Rows that divide pages, straddle them, fill one, and are larger than one."""
+    rows = 40 * 65_536 // (4 * channels) + 1
+    values = values_of((1, rows, channels))
+    indices = {
+        "alike": [5, 5, 5, 5],
+        "apart": [0, rows // 3, rows // 2, rows - 1],
+        "any": list(np.random.default_rng(3).integers(0, rows, 4)),
+        "last": [rows - 1, rows - 1, rows - 2, rows - 3],
+    }[case]
+    kernel = looked_up(values, np.array([indices], np.int32), constant_table=True)
+    assert kernel.exact
+    assert kernel.sampled == (0,)
+
+
+@pytest.mark.parametrize("constant_table", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_all_pages_of_a_table_are_touched_where_that_is_cheaper(constant_table: bool, batch: int) -> None:
+    values = values_of((batch, 100, 1000))
+    indices = np.random.default_rng(2).integers(0, 100, (batch, 30)).astype(np.int32)
+    kernel = looked_up(values, indices, constant_table)
+    assert kernel.exact
+    assert not kernel.sampled

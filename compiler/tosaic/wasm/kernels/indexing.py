@@ -1,7 +1,8 @@
 """Gather and scatter of rows: values [N, K, C], indices [N, W].
 
 Constant indices that run in steps become strided copies. Otherwise each index is read and checked: one that lies
-outside of the values ends the message, since it must neither read nor write other memory.
+outside of the values ends the message, since it must neither read nor write other memory. How many pages a gather
+touches does not depend on the indices (`page_touches`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tosaic.errors import TosaicError
-from tosaic.prices import PriceList
+from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Access, Expression, Kernel, KernelOptions, KernelRequest, View, whole_accesses
+from tosaic.wasm.kernels.page_touches import TopUp, touch_all
 from tosaic.wasm.kernels.staging import touched_runs
 from tosaic.wasm.kernels.vector_nest import (
     Plan,
@@ -37,30 +39,46 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         return _scatter(request, prices, options)
     indices = request.inputs[1].array
     if indices is None:
-        return _gather_by_index(request, prices, options, whole_accesses(request), exact=False)
+        return _gather_unknown_rows(request, prices, options)
     accesses = (Access(0, _taken(request.inputs[0].view, indices)), *whole_accesses(request)[1:])
     runs = _runs(indices)
     if runs is None:
-        return _gather_by_index(request, prices, options, accesses, exact=True)
+        return Kernel(_gather_by_index(request, prices, options), accesses)
     works = [_strided(request, run) for run in runs]
     without_indices = tuple(access for access in accesses if access.operand != 1)
     return replace(build_kernel(request, works, prices, options), accesses=without_indices)
 
 
+def _gather_unknown_rows(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
+    """Indices that only a run knows: always the same number of pages is touched."""
+    table, scratch = request.inputs[0], len(request.inputs) + 1
+    accesses = whole_accesses(request)
+    top_up = TopUp.cheapest(table, request.inputs[1].view.size, (0, scratch), prices)
+    f = _gather_by_index(request, prices, options, top_up)
+    if top_up is None:
+        touch_all(f, 0, accesses[0].runs)
+        return Kernel(f, accesses)
+    accesses = (
+        Access(0, ((0, top_up.touched * PAGE_BYTES),)),
+        *accesses[1:],
+        Access(scratch, ((0, top_up.flag_bytes),), write=True),
+    )
+    assert table.array is not None
+    return Kernel(f, accesses, {0: table.array}, top_up.flag_bytes, sampled=(0,))
+
+
 def _gather_by_index(
-    request: KernelRequest,
-    prices: PriceList,
-    options: KernelOptions,
-    accesses: tuple[Access, ...],
-    exact: bool,
-) -> Kernel:
+    request: KernelRequest, prices: PriceList, options: KernelOptions, top_up: TopUp | None = None
+) -> Function:
     views, output = [operand.view for operand in request.inputs], request.outputs[0]
     others = {k: aligned(views[k], output.shape) for k in stream_inputs(request.epilogue)} | {
         len(views): output
     }
     inputs = [_row(others.get(k, view)) for k, view in enumerate(views)]
-    f = Function("gather", prices, params=("i32",) * (len(views) + 1))
-    rows = _Rows(f, views[0].shape[1], views[0].strides[1])
+    f = Function("gather", prices, params=("i32",) * (len(views) + (1 if top_up is None else 2)))
+    if top_up:
+        top_up.start(f)
+    rows = _Rows(f, views[0].shape[1], views[0].strides[1], top_up)
     rows.emit(
         views[1],
         {0: _along_rows(views[0])} | {k: view.strides[:2] for k, view in others.items()},
@@ -70,7 +88,9 @@ def _gather_by_index(
         ),
         plan=lambda work: best_plan(work, prices, options),
     )
-    return Kernel(f, accesses, exact=exact)
+    if top_up:
+        top_up.finish(f)
+    return f
 
 
 def _scatter(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
@@ -103,11 +123,12 @@ def _along_rows(view: View) -> tuple[int, int]:
 
 @dataclass
 class _Rows:
-    """The loops over the indices; `size` rows `stride` bytes apart may be chosen."""
+    """The loops over the indices; `size` rows `stride` bytes apart may be chosen. `top_up` notes which are."""
 
     f: Function
     size: int
     stride: int
+    top_up: TopUp | None = None
 
     def emit(
         self,
@@ -133,6 +154,8 @@ class _Rows:
 
         def body() -> tuple[int, ...]:
             self._choose(row, index, base)
+            if self.top_up:
+                self.top_up.mark(f, row)
             emit_nest(f, row_work, row_plan)
             return (0,) * len(pointers)
 
