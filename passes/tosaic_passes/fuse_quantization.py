@@ -34,7 +34,12 @@ from tosaic_passes.onnx_operations import (
     with_shape,
 )
 from tosaic_passes.program import Program
-from tosaic_passes.quantized_operators import Quantization, build_quantized, read_dequantization
+from tosaic_passes.quantized_operators import (
+    QUANTIZER_DOMAINS,
+    Quantization,
+    build_quantized,
+    read_dequantization,
+)
 
 _MOVES = (
     "DepthToSpace Flatten Gather GatherElements GatherND Identity Reshape Slice SpaceToDepth Split Squeeze "
@@ -59,7 +64,7 @@ class FuseQuantizationPass:
             for view in list(block.operations):
                 _sink_dequantization(view.operation, editor)
             for view in list(block.operations):
-                if is_op(view.operation, "QuantizeLinear"):
+                if is_op(view.operation, "QuantizeLinear", domains=QUANTIZER_DOMAINS):
                     _fuse_or_cancel(view.operation, editor)
             for view in list(block.operations):
                 build_quantized(view.operation, None, editor)
@@ -140,10 +145,10 @@ def _without_bounds(value: ir.Value, editor: OnnxEditor) -> tuple[Bounds, ir.Val
         return (0.0, math.inf), operation.operands[0]
     if not is_op(operation, "Clip"):
         return free, value
-    ends = [_clip_bound(operation, index, editor) for index in (1, 2)]
-    if None in ends:
+    low, high = (_clip_bound(operation, index, editor) for index in (1, 2))
+    if low is None or high is None:
         return free, value
-    return (ends[0], ends[1]), operation.operands[0]
+    return (low, high), operation.operands[0]
 
 
 def _clip_bound(operation: ir.Operation, index: int, editor: OnnxEditor) -> float | None:

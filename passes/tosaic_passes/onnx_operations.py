@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,14 +69,12 @@ def operand(operation: ir.Operation, index: int) -> ir.Value | None:
     return None if isinstance(value.type, ir.NoneType) else value
 
 
-def is_op(operation: ir.Operation | None, *op_types: str) -> bool:
-    """Whether it is one of these operators of ONNX's default domain."""
-    return (
-        operation is not None
-        and operation.name.removeprefix(ONNX) in op_types
-        and operation.name.startswith(ONNX)
-        and "domain" not in operation.attributes
-    )
+def is_op(operation: ir.Operation | None, *op_types: str, domains: Collection[str] = ("",)) -> bool:
+    """Whether it is one of these operators, of ONNX's default domain if no others are given."""
+    if operation is None or not operation.name.startswith(ONNX):
+        return False
+    domain = operation.attributes["domain"].value if "domain" in operation.attributes else ""
+    return operation.name.removeprefix(ONNX) in op_types and domain in domains
 
 
 def attributes_of(operation: ir.Operation, *without: str) -> dict[str, ir.Attribute]:

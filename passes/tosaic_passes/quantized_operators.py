@@ -26,6 +26,8 @@ from tosaic_passes.weights import element_type
 
 _EIGHT_BITS = (np.dtype(np.int8), np.dtype(np.uint8))
 _INT32 = np.dtype(np.int32)
+QUANTIZER_DOMAINS = ("", "com.microsoft")
+"""Where QuantizeLinear and DequantizeLinear are defined, with the same meaning."""
 _UNIT_TOLERANCE = 1e-5
 """A bias counts as a whole number of units up to this difference: scales are f32 numbers."""
 
@@ -115,7 +117,7 @@ def _quantization(operation: ir.Operation, q: ir.Value, editor: OnnxEditor) -> Q
 def read_dequantization(value: ir.Value | None, editor: OnnxEditor) -> Quantization | None:
     """The integers that a value is dequantized from, None for any other value."""
     operation = producer_of(value)
-    if operation is None or not is_op(operation, "DequantizeLinear"):
+    if operation is None or not is_op(operation, "DequantizeLinear", domains=QUANTIZER_DOMAINS):
         return None
     return Quantization.of_operand(operation, editor)
 

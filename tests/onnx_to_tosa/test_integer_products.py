@@ -150,3 +150,26 @@ def test_matmul_with_dynamic_quantization() -> None:
     parameters = {"b": integers("int8", 8, 5), "bs": scalar(0.02), "bz": scalar(3, "int8")}
     operands = {"a": RNG.normal(0, 2, (4, 8)).astype(np.float32)} | parameters
     check("DynamicQuantizeMatMul", operands, domain=CONTRIB, constants=parameters)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zeros", [True, False], ids=["zeros", "no_zeros"])
+def test_matmul_with_packed_weights(bits: int, zeros: bool) -> None:
+    blocks, size = 3, 16
+    parameters = {
+        "b": integers("uint8", 5, blocks, size * bits // 8),
+        "scales": RNG.uniform(0.01, 0.1, 5 * blocks).astype(np.float32),
+    }
+    if zeros:
+        parameters["zeros"] = integers("uint8", 5 * -(-blocks * bits // 8))
+    a = {"a": RNG.normal(0, 1, (2, 4, 40)).astype(np.float32)}
+    attributes = {"K": 40, "N": 5, "bits": bits, "block_size": size}
+    check(
+        "MatMulNBits",
+        a | parameters,
+        domain=CONTRIB,
+        constants=parameters,
+        rtol=1e-4,
+        atol=1e-4,
+        **attributes,
+    )

@@ -82,3 +82,11 @@ def test_quantize_and_dequantize_by_block() -> None:
 def test_quantize_float16() -> None:
     x = RNG.normal(0, 3, 40).astype(np.float16)
     check("QuantizeLinear", {"x": x, "s": scalar(0.05, "float16"), "z": scalar(3, "int8")}, opset=19)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16"])
+def test_operators_of_onnxruntime(dtype: str) -> None:
+    operands = {"s": scalar(0.1), "z": scalar(7, dtype)}
+    x = RNG.normal(0, 3, 40).astype(np.float32)
+    check("QuantizeLinear", {"x": x} | operands, domain="com.microsoft")
+    check("DequantizeLinear", {"x": integers(dtype, 40)} | operands, domain="com.microsoft")

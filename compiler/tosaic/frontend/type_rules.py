@@ -146,6 +146,14 @@ def _fused_matmul(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Typ
     return _infer_standard("MatMul", node, sides, left.dtype)
 
 
+def _packed_matmul(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """[..., K] times packed weights with N rows, [..., N]."""
+    data = operands[0]
+    assert data is not None
+    (columns,) = (attribute.i for attribute in node.attribute if attribute.name == "N")
+    return [Value("result", TensorType(data.dtype, (*data.shape[:-1], columns))).type_proto]
+
+
 def _transposed(value: Value) -> Value:
     *batch, rows, columns = value.shape
     return Value(value.name, TensorType(value.dtype, (*batch, columns, rows)))
@@ -200,6 +208,7 @@ _RULES: dict[str, Callable[[onnx.NodeProto, Sequence[Value | None]], Types | Non
     "Attention": _attention,
     "EmbedLayerNormalization": _embed_layer_normalization,
     "FusedMatMul": _fused_matmul,
+    "MatMulNBits": _packed_matmul,
     "MultiHeadAttention": _multi_head_attention,
     "SkipLayerNormalization": _skip_normalization,
     "SkipSimplifiedLayerNormalization": _skip_normalization,

@@ -152,6 +152,49 @@ def dynamic_quantize_matmul(
     return matmul_integer_to_float(ctx, q, b, scale, b_scale, zero, b_zero, bias)
 
 
+@lowering("MatMulNBits", domain=CONTRIB)
+def matmul_n_bits(
+    ctx: LoweringContext,
+    a: Tensor,
+    b: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None = None,
+    group: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,
+    bits: int = 4,
+    block_size: int,
+) -> Tensor:
+    """`tosa.matmul` in floats with constant weights, which are unpacked and dequantized here. No group indices."""
+    if group is not None:
+        ctx.fail("group indices are not supported", "quantise without act-order")
+    blocks = -(-K // block_size)
+    packed = ctx.required_constant(b, "the weights").reshape(N, blocks, -1)
+    scale = ctx.required_constant(scales, "the scales").astype(np.float32).reshape(N, blocks, 1)
+    zero: np.ndarray | float = 2.0 ** (bits - 1)
+    if zeros is not None:
+        zero = _unpacked_zeros(ctx.required_constant(zeros, "the zero points"), bits, N, blocks)
+    numbers = ((_unpacked(packed, bits)[..., :block_size] - zero) * scale).reshape(N, -1)[:, :K]
+    product = batched_matmul(ctx, a, ctx.constant(np.ascontiguousarray(numbers.T).astype(a.dtype)))
+    return product if bias is None else ctx.add(product, bias)
+
+
+def _unpacked_zeros(zeros: np.ndarray, bits: int, rows: int, blocks: int) -> np.ndarray:
+    """Zero points [rows, blocks, 1]: packed as the weights are, each row from a new byte on, or floats."""
+    if zeros.dtype != np.uint8:
+        return zeros.astype(np.float32).reshape(rows, blocks, 1)
+    return _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks, None]
+
+
+def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+    """Numbers of so many bits out of bytes, the lowest bits first, along the last axis."""
+    parts = [packed >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)]
+    return np.stack(parts, -1).reshape(*packed.shape[:-1], -1).astype(np.float32)
+
+
 @lowering("ConvInteger", since=10)
 def conv_integer(
     ctx: LoweringContext,

@@ -13,6 +13,8 @@ from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.small_floats import round_to_small_float
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
+CONTRIB = "com.microsoft"
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -24,6 +26,7 @@ class Quantized:
 
 
 @lowering("DequantizeLinear")
+@lowering("DequantizeLinear", domain=CONTRIB)
 def dequantize_linear(
     ctx: LoweringContext,
     x: Tensor,
@@ -54,6 +57,7 @@ def _centred(ctx: LoweringContext, q: Tensor, zero: Tensor | None) -> Tensor:
 
 
 @lowering("QuantizeLinear")
+@lowering("QuantizeLinear", domain=CONTRIB)
 def quantize_linear(
     ctx: LoweringContext,
     x: Tensor,
