@@ -27,6 +27,7 @@ from tosaic_passes.weights import WeightTable
 
 _NOT_ATTRIBUTES = {"domain", "onnx_node_name", "onnx_opset", "doc_string"}
 """Said about a node, not to it; `onnx_opset` is its opset where that is not the module's."""
+_CASTS = {"onnx.Cast", "onnx.CastLike"}
 _TERMINATORS = {"func.return", "onnx.Return", "onnx.Yield"}
 
 
@@ -95,7 +96,7 @@ class FunctionLowering:
             result = _result_type(argument.type)
             if result is None or result.onnx_dtype != np.float64:
                 continue
-            if any(use.owner.operation.name != "onnx.Cast" for use in argument.uses):
+            if any(use.owner.operation.name not in _CASTS for use in argument.uses):
                 self._fail(
                     self._input_name(index),
                     "input",
