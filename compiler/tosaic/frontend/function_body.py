@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -56,7 +56,7 @@ def _chosen(versions: list[int], model_version: int) -> int:
     return max((v for v in versions if v <= model_version), default=min(versions))
 
 
-def _padded(names: Iterable[str], node: StaticNode) -> Iterator[tuple[str, object]]:
+def _padded(names: Sequence[str], node: StaticNode) -> Iterator[tuple[str, object]]:
     """The function's inputs with the node's operands, None for those left out at the end."""
     yield from zip(names, [*node.inputs, *[None] * len(names)])
 

@@ -107,12 +107,14 @@ def _imports(functions: Iterable[Function]) -> list[Import]:
 
 
 def _types(imports: Sequence[Import], functions: Sequence[Function]) -> list[Signature]:
-    return list(dict.fromkeys((f.params, f.results) for f in [*imports, *functions]))
+    callees: list[Import | Function] = [*imports, *functions]
+    return list(dict.fromkeys((f.params, f.results) for f in callees))
 
 
 def _indices(imports: Sequence[Import], functions: Sequence[Function]) -> dict[Callee, int]:
     """Function indices, and the type indices of signatures."""
-    found: dict[Callee, int] = {f: i for i, f in enumerate([*imports, *functions])}
+    callees: list[Import | Function] = [*imports, *functions]
+    found: dict[Callee, int] = {f: i for i, f in enumerate(callees)}
     return found | {signature: i for i, signature in enumerate(_types(imports, functions))}
 
 

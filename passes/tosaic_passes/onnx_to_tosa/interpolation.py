@@ -40,7 +40,7 @@ def source_coordinates(axis: Axis, kind: str, dtype: type = np.float64) -> np.nd
     Nearest neighbours are picked with f32 coordinates, as onnxruntime does: where they fall between two
     elements, rounding decides. Interpolation is exact.
     """
-    y = np.arange(axis.out_size, dtype=dtype)
+    y: np.ndarray = np.arange(axis.out_size, dtype=dtype)
     axis = replace(axis, scale=dtype(axis.scale))
     whole = axis.scale * axis.size
     match kind:
