@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help demo test lint fuzz bench clean
+.PHONY: help demo test lint fuzz conformance bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lint: .venv/lint ## style and types
 
 fuzz: .venv/test ## the differential tests with many random cases
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm
+
+conformance: .venv/test ## Arm's conformance cases for TOSA, 200 an operator
+	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py
 
 bench: .venv/test ## the figures of the README
 	$(BIN)/python benchmarks/run.py

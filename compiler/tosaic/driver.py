@@ -30,6 +30,7 @@ from tosaic.options import CompileOptions
 from tosaic.prices import PriceList
 from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
 from tosaic_passes.functions import find_function
+from tosaic_passes.onnx_to_tosa.target import assume_target
 from tosaic_passes.pipeline import Element, parse_pipeline, run_pipeline
 from tosaic_passes.program import Program
 
@@ -208,6 +209,8 @@ def _given_module(program: Program, options: CompileOptions) -> Program:
             "the shapes of an MLIR module are fixed", "give input shapes with an ONNX model only"
         )
     complete_border(program)
+    if not _has_onnx_operations(program):
+        assume_target(program.module)
     return program
 
 
@@ -234,6 +237,7 @@ def _to_segments(program: Program, backend: Backend, options: CompileOptions) ->
     """Count and cut; returns the limit that holds."""
     limit = options.limit_instructions or backend.prices.limits["update_instructions"]
     _log.info("counting instructions, cutting at %d", limit)
-    pipeline = f"outline-weights,count-instructions,split-execution{{limit-instructions={limit}}}"
+    passes = ("convert-branches-to-selects", "outline-weights", "count-instructions")
+    pipeline = ",".join((*passes, f"split-execution{{limit-instructions={limit}}}"))
     run_pipeline(program, parse_pipeline(pipeline, lambda: backend.cost_model))
     return limit

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNodesError", "pass_class"]
 
 PASSES = (
+    "convert-branches-to-selects",
     "convert-onnx-to-tosa",
     "convert-uint8-to-int8",
     "count-instructions",

@@ -217,7 +217,14 @@ def _inline(array: np.ndarray, tensor: ir.RankedTensorType) -> ir.Attribute:
         words = ["true" if value else "false" for value in flat]
         text = words[0] if len(words) == 1 else str(array.tolist()).lower()
         return ir.Attribute.parse(f"dense<{text}> : {tensor}")
-    return ir.Attribute.parse(f'dense<"0x{flat.tobytes().hex()}"> : {tensor}')
+    return ir.Attribute.parse(f'dense<"0x{_dense_bytes(flat, tensor).hex()}"> : {tensor}')
+
+
+def _dense_bytes(flat: np.ndarray, tensor: ir.RankedTensorType) -> bytes:
+    """The elements as `dense` stores them: whole bytes, as many as the type needs (6 for i48)."""
+    if str(tensor.element_type) == "i48":
+        return flat.reshape(-1, 1).view(np.uint8)[:, :6].tobytes()
+    return flat.tobytes()
 
 
 def _read_inline(attribute: ir.Attribute) -> np.ndarray:
@@ -228,20 +235,31 @@ def _read_inline(attribute: ir.Attribute) -> np.ndarray:
         return np.broadcast_to(_scalar(dense.get_splat_value(), dtype), tensor.shape)
     if 0 in tensor.shape:
         return np.empty(tensor.shape, dtype)
-    if dtype.isbuiltin == 1:
+    if dtype.isbuiltin == 1 and str(tensor.element_type) != "i48":
         return np.array(dense).astype(dtype, copy=False).reshape(tensor.shape)
-    return _read_text(str(attribute), dtype).reshape(tensor.shape)
+    text = str(attribute)
+    values = _read_hex if text.startswith('dense<"0x') else _read_text
+    return values(text[: text.rindex(" : ")], dtype).reshape(tensor.shape)
 
 
 def _read_text(text: str, dtype: np.dtype) -> np.ndarray:
     """Values of a printed `dense<[...]>` that the bindings do not hand out; hex words are bit patterns."""
-    words = re.findall(r"0x[0-9A-Fa-f]+|-?[0-9.]+(?:e[-+][0-9]+)?", text[: text.rindex(" : ")])
+    words = re.findall(r"0x[0-9A-Fa-f]+|-?[0-9.]+(?:e[-+][0-9]+)?", text)
     bits = np.dtype(f"u{dtype.itemsize}")
     values = [
         np.array(int(w, 16), bits).view(dtype) if w[:2] == "0x" else np.array(float(w)).astype(dtype)
         for w in words
     ]
     return np.array(values, dtype)
+
+
+def _read_hex(text: str, dtype: np.dtype) -> np.ndarray:
+    """Values of a printed `dense<"0x...">`: the bytes of all elements, those of an i48 in threes of 16 bits."""
+    raw = np.frombuffer(bytes.fromhex(text[len('dense<"0x') : text.rindex('"')]), np.uint8)
+    if dtype != np.int64:
+        return raw.view(dtype)
+    words = raw.view("<u2").reshape(-1, 3).astype(np.int64)
+    return words[:, 0] | words[:, 1] << 16 | words[:, 2].astype(np.int16).astype(np.int64) << 32
 
 
 def _scalar(value: ir.Attribute, dtype: np.dtype) -> np.ndarray:

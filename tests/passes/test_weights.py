@@ -80,3 +80,24 @@ def test_resource_of_wrong_size_is_refused(context):
     module = ir.Module.parse(f"{operation}\n{resources}")
     with pytest.raises(TosaicError, match="has 1 bytes instead of 12"):
         WeightTable.from_module(module)
+
+
+def _read_back(text: str) -> np.ndarray:
+    with ir.Context(), ir.Location.unknown():
+        return WeightTable().array(ir.Attribute.parse(text))
+
+
+def test_reads_bytes_of_a_float_that_numpy_does_not_know():
+    values = np.arange(200).astype(ml_dtypes.bfloat16)
+    found = _read_back(f'dense<"0x{values.tobytes().hex()}"> : tensor<200xbf16>')
+    np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("values", [[-(1 << 47), -1, 0, (1 << 47) - 1], list(range(-100, 100))])
+def test_keeps_integers_of_48_bits(values):
+    with ir.Context(), ir.Location.unknown():
+        table = WeightTable()
+        attribute = table.attribute(np.array(values[:8], np.int64), type=ir.IntegerType.get_signless(48))
+        np.testing.assert_array_equal(table.array(attribute), values[:8])
+        text = f"dense<{values}> : tensor<{len(values)}xi48>"
+        np.testing.assert_array_equal(table.array(ir.Attribute.parse(text)), values)

@@ -16,7 +16,7 @@ _SAME = {
     ("float32", "f32"), ("float16", "f16"), ("bfloat16", "bf16"), ("float8_e4m3fn", "f8E4M3FN"),
     ("float8_e5m2", "f8E5M2"), ("int8", "i8"), ("uint8", "i8"), ("int16", "i16"), ("uint16", "i16"),
     ("int32", "i32"), ("uint32", "i32"), ("int64", "i64"), ("uint64", "i64"), ("bool", "i1"), ("bool", "i8"),
-    ("int4", "i8"), ("uint4", "i8"), ("int2", "i8"), ("uint2", "i8"),
+    ("int4", "i8"), ("uint4", "i8"), ("int2", "i8"), ("uint2", "i8"), ("int64", "i48"),
 }  # fmt: skip
 """Pairs of border dtype and element type that are the same bytes."""
 
@@ -51,6 +51,8 @@ def convert_argument(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
     """Convert a tensor that lies there as callers see it; `misfit` is the text that refuses a value."""
     if tensor.dtype in _SMALL:
         _refuse_out_of_range(entry, tensor, misfit)
+    if tensor.element == "i48":
+        _refuse_beyond_48_bits(entry, tensor, misfit)
     if (tensor.dtype, tensor.element) not in _SAME:
         _convert(entry, tensor, tensor.dtype, tensor.element, misfit)
 
@@ -79,6 +81,32 @@ def _refuse_out_of_range(entry: Entry, tensor: BorderTensor, misfit: Place) -> N
     f.get(bits)
     f.i32(~(largest - least))
     f.op("i32.and")
+    f.release(bits)
+    entry.reads |= border_place(tensor).pages
+    entry.refuse_if(misfit)
+
+
+def _refuse_beyond_48_bits(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
+    """An i48 lies sign-extended in 8 bytes: (value + 2**47) has no bits above the lower 48."""
+    f = entry.function
+    bits = f.local("i64")
+    f.i64(0)
+    f.set(bits)
+    with f.counted(tensor.size) as index:
+        f.get(index)
+        f.i32(8)
+        f.op("i32.mul")
+        f.memory("i64.load", tensor.address)
+        f.i64(1 << 47)
+        f.op("i64.add")
+        f.get(bits)
+        f.op("i64.or")
+        f.set(bits)
+    f.get(bits)
+    f.i64(48)
+    f.op("i64.shr_u")
+    f.i64(0)
+    f.op("i64.ne")
     f.release(bits)
     entry.reads |= border_place(tensor).pages
     entry.refuse_if(misfit)

@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from torch_mlir import ir
 
 from tosaic.errors import TosaicError
 from tosaic.wasm.graph import Border, Folded, Graph, Node, Value
+from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -147,8 +149,9 @@ class _Reader:
         array = self.weights.array(operation.attributes["values"])
         if operation.name == "tosa.const_shape":
             return Value("index", array.shape, array)
+        element = _element(ir.RankedTensorType(operation.results[0].type))
         return Value(
-            str(ir.RankedTensorType(operation.results[0].type).element_type), tuple(array.shape), array
+            element, tuple(array.shape), array.astype(np.int8) if array.dtype == ml_dtypes.int4 else array
         )
 
     def _operands(
@@ -203,7 +206,18 @@ def _value(value: ir.Value, producer: Node | None = None) -> Value:
         raise TosaicError(
             f"a tensor has the dynamic shape {tensor}", "bind its dimensions with --input-shape or --dim"
         )
-    return Value(str(tensor.element_type), tuple(tensor.shape), producer=producer)
+    element = _element(tensor)
+    if producer is not None and producer.op in ("cast", "rescale") and str(tensor.element_type) == "i4":
+        raise TosaicError(f"tosa.{producer.op} to i4 has no kernel", "keep the values in i8")
+    return Value(element, tuple(tensor.shape), producer=producer)
+
+
+def _element(tensor: ir.RankedTensorType) -> str:
+    """The element type in memory: an i4 is a byte that holds a number of 4 bits, as TOSA only moves it and reads it."""
+    name = str(tensor.element_type)
+    if name not in ELEMENT_BYTES and name not in ("i4", "index"):
+        raise TosaicError(f"elements of type {name} have no kernel")
+    return "i8" if name == "i4" else name
 
 
 def _python(attribute: ir.Attribute) -> Any:

@@ -1,6 +1,8 @@
-"""The TOSA target that a module needs: spec 1.0, level 8k, both profiles, and the extensions in use."""
+"""The TOSA target of a module: level 8k, both profiles, and the extensions that it needs."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
@@ -20,18 +22,50 @@ _EXTENSION_OF_OP = {
     "tosa.cond_if": "controlflow",
     "tosa.while_loop": "controlflow",
 }
+_EXTENSIONS_1_0 = frozenset(
+    "bf16 controlflow doubleround fft fp8e4m3 fp8e5m2 inexactround int4 int16 variable".split()
+)
+_ASSUMED = {"1.0": _EXTENSIONS_1_0, "1.1.draft": _EXTENSIONS_1_0 | {"int64"}}
 
 
 def attach_target(module: ir.Module) -> None:
-    """Sets `tosa.target_env` on the module (an older one is replaced)."""
+    """Sets `tosa.target_env` on the module (an older one is replaced): spec 1.0 and the extensions in use."""
+    _attach(module, "1.0", _ALWAYS | _extensions(module))
+
+
+def assume_target(module: ir.Module) -> None:
+    """Sets the target of a module from elsewhere that names none, as torch-mlir and Arm's converters leave it.
+
+    It is spec 1.0 with every extension that the backend knows or, if the module is not valid there, 1.1.draft.
+    """
+    if "tosa.target_env" in module.operation.attributes:
+        return
+    for version, extensions in _ASSUMED.items():
+        _attach(module, version, extensions)
+        if _is_valid(module):
+            return
+
+
+def _attach(module: ir.Module, version: str, extensions: Iterable[str]) -> None:
     attributes = module.operation.attributes
     if "tosa.target_env" in attributes:
         del attributes["tosa.target_env"]
-    extensions = ",".join(sorted(_ALWAYS | _extensions(module)))
-    options = f"specification_version=1.0 level=8k profiles=pro_int,pro_fp extensions={extensions}"
+    listed = ",".join(sorted(extensions))
+    options = f"specification_version={version} level=8k profiles=pro_int,pro_fp extensions={listed}"
     PassManager.parse(f"builtin.module(tosa-attach-target{{{options}}})", module.context).run(
         module.operation
     )
+
+
+def _is_valid(module: ir.Module) -> bool:
+    validation = PassManager.parse(
+        "builtin.module(tosa-validate{strict-op-spec-alignment=true})", module.context
+    )
+    try:
+        validation.run(module.operation)
+    except ir.MLIRError:
+        return False
+    return True
 
 
 def _extensions(module: ir.Module) -> set[str]:

@@ -5,8 +5,10 @@ A constant right-hand side is packed, a variable one read in place if it can be.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tosaic.prices import PriceList
-from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand
 from tosaic.wasm.kernels.assembly import Assembly
 from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import numbers_of
@@ -28,7 +30,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     Product(
         assembly,
         numbers,
-        request.inputs[1],
+        _shared_if_one(request.inputs[1]),
         left=place,
         left_moves=(batches, rows),
         left_taps=((left.shape[2], taps),),
@@ -37,3 +39,11 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         right_columns=right_columns,
     ).contract(Target.whole(assembly))
     return assembly.kernel()
+
+
+def _shared_if_one(right: Operand) -> Operand:
+    """A single matrix stands for every batch of the left-hand side (matmul_t broadcasts it)."""
+    view = right.view
+    if view.shape[0] > 1:
+        return right
+    return replace(right, view=replace(view, strides=(0, *view.strides[1:])))

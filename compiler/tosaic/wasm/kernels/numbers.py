@@ -55,8 +55,8 @@ def numbers_of(request: KernelRequest, zero_points: tuple[str, str], pairs: bool
             Conversion("i8", "i8" if narrow else "i16", right_zero),
             "i32",
         )
-    if left == "i16" and right in ("i8", "i16") and left_zero == right_zero == 0:
-        return Numbers(I32_TO_I64, Conversion("i16", "i32"), Conversion(right, "i32"), "i48")
+    if left == "i16" and right in ("i8", "i16") and left_zero == 0:
+        return Numbers(I32_TO_I64, Conversion("i16", "i32"), Conversion(right, "i32", right_zero), "i48")
     raise TosaicError(f"tosa.{request.op} has no kernel for {left} by {right}")
 
 

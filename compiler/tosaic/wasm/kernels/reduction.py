@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
@@ -25,7 +26,8 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     view, axis = request.inputs[0].view, request.attributes["axis"]
     nan_mode = request.attributes.get("nan_mode", "PROPAGATE")
     if request.op == "argmax":
-        emit, source = _argmax(view, axis, nan_mode), _without_axis(view, axis)
+        result = request.result or request.outputs[0].element
+        emit, source = _argmax(view, axis, nan_mode, result), _without_axis(view, axis)
     else:
         emit, source = _fold(request.op.removeprefix("reduce_"), view, axis, nan_mode), _at_first(view, axis)
     expression = request.epilogue or result_expression(request.outputs[0].element)
@@ -66,12 +68,16 @@ def _without_axis(view: View, axis: int) -> View:
     return View(view.element, tuple(shape), tuple(strides))
 
 
-def _argmax(view: View, axis: int, nan_mode: str):
+def _argmax(view: View, axis: int, nan_mode: str, result: str):
     """The index of the first maximum; a NaN counts as the maximum (PROPAGATE) or is passed over (IGNORE)."""
     element, size, stride = view.element, view.shape[axis], view.strides[axis]
+    if KINDS[element] == INT64:
+        raise TosaicError(f"tosa.argmax on {element} has no kernel")
 
     def emit(f: Function, lanes: int, pointer: int, offset: int, step: int) -> None:
         _Argmax(f, element, lanes, step, nan_mode).run(pointer, offset, size, stride)
+        if KINDS[result] == INT64:
+            f.op("i64x2.extend_low_i32x4_s")
 
     return emit
 

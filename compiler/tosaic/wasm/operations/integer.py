@@ -107,14 +107,14 @@ def _rounded_shift_lane(f: Function, x: int, amounts: int, lane: int) -> None:
 
 
 def _clz(e: Emission, node: Operands) -> None:
-    f = e.f
+    f, shape = e.f, _SHAPES[e.kind(node.index)]
     x = e.push_local(node.arguments[0])
     f.get(x)
     for lane in range(e.lanes):
         f.get(x)
-        f.lane("i32x4.extract_lane", lane)
-        f.op("i32.clz")
-        f.lane("i32x4.replace_lane", lane)
+        f.lane(f"{shape}.extract_lane", lane)
+        f.op(f"{shape[:3]}.clz")
+        f.lane(f"{shape}.replace_lane", lane)
     f.release(x)
 
 

@@ -1,0 +1,129 @@
+"""Arm's conformance cases for TOSA, operator by operator: `make conformance`.
+
+Prints a line for each operator and writes `refused.txt` beside this file: the reasons of refusals, each with the
+number of its cases and one of them. Fails if a case is wrong, crashes, or is refused for a reason that is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+REFUSED = HERE / "refused.txt"
+
+_BATCH = 50
+BEYOND = r"dim|.*_shape|.*_block_scaled.*"
+"""Operators on shapes and on MX blocks, whose extensions the compiler does not take."""
+
+DEVIATIONS = {
+    r"(sin|cos)_.*_f32_fs": "sine and cosine of numbers beyond 2**27 are NaN (docs of tosaic.wasm.math_f64)",
+}
+"""Cases that are known not to be held, and why."""
+
+
+def operators() -> list[str]:
+    """The names that the generator knows, without those that are out of reach."""
+    from generator.tosa_test_gen import TosaTestGen
+
+    names = {re.sub(r"_\d+(x\d+)+$", "", name.lower()) for name in _names(TosaTestGen)}
+    return sorted(name for name in names if not re.fullmatch(BEYOND, name))
+
+
+def _names(generator) -> Iterator[str]:
+    for name in generator.TOSA_OP_LIST:
+        yield name.removesuffix("_TEMPLATE")
+
+
+def generated(folder: Path, operator: str, arguments: argparse.Namespace) -> list[Path]:
+    """The cases of an operator in a folder, written by a process of its own."""
+    pattern = rf"{operator}(_\d+(x\d+)+)?"
+    numbers = (str(arguments.seed), str(arguments.cases))
+    options = arguments.options.split() if arguments.options else ["--tensor-dim-range", "1,16"]
+    command = [sys.executable, str(HERE / "generate.py"), str(folder), *numbers, pattern, *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return sorted(path.parent for path in folder.glob("*/*/desc.json"))
+
+
+def judged(cases: Sequence[Path]) -> Iterator[dict]:
+    """The verdicts, from processes of their own: if one dies, the case that it was at has crashed."""
+    waiting = list(cases)
+    while waiting:
+        batch = [str(path) for path in waiting[:_BATCH]]
+        command = [sys.executable, str(HERE / "judge.py"), *batch]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+        )
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        yield from found
+        if len(found) < len(batch):
+            case = waiting[len(found)].name
+            yield {"case": case, "verdict": "crashed", "reason": f"the process ended with {done.returncode}"}
+            found.append({})
+        waiting = waiting[len(found) :]
+
+
+def reason_class(reason: str) -> str:
+    """A reason without places and numbers that differ from case to case."""
+    first = re.sub(r"loc\([^)]*\): ", "", reason).splitlines()[0]
+    return re.sub(r"\b\d+(x\d+)*\b", "N", first)
+
+
+def is_deviation(case: str) -> bool:
+    return any(re.fullmatch(pattern, case) for pattern in DEVIATIONS)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=200, help="cases an operator at most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--operators", default=".*", help="a regular expression")
+    parser.add_argument("--options", help="options of the generator, instead of --tensor-dim-range 1,16")
+    parser.add_argument("--folder", type=Path, default=Path("build/conformance"))
+    parser.add_argument("--accept", action="store_true", help="write refused.txt from this run")
+    arguments = parser.parse_args(words)
+    refusals: dict[str, list[str]] = defaultdict(list)
+    bad = []
+    for operator in filter(re.compile(arguments.operators).fullmatch, operators()):
+        folder = arguments.folder / operator
+        cases = generated(folder, operator, arguments)
+        counts: Counter = Counter()
+        for verdict in judged(cases):
+            deviates = verdict["verdict"] == "wrong" and is_deviation(verdict["case"])
+            counts["deviates" if deviates else verdict["verdict"]] += 1
+            if verdict["verdict"] == "refused":
+                refusals[reason_class(verdict["reason"])].append(verdict["case"])
+            elif verdict["verdict"] != "held" and not deviates:
+                bad.append(verdict)
+                print(f"  {verdict['verdict']}: {verdict['case']}: {verdict['reason']}")
+        print(
+            f"{operator:24}",
+            ", ".join(f"{name} {count}" for name, count in sorted(counts.items())),
+            flush=True,
+        )
+    if arguments.accept:
+        _write(refusals)
+    surprising = sorted(set(refusals) - set(known_refusals()))
+    for reason in surprising:
+        print(f"  refused for a new reason ({len(refusals[reason])}): {refusals[reason][0]}: {reason}")
+    return bool(bad or surprising)
+
+
+def _write(refusals: dict[str, list[str]]) -> None:
+    lines = [f"{len(cases):5}  {cases[0]}\t{reason}" for reason, cases in sorted(refusals.items())]
+    REFUSED.write_text("\n".join(["# cases  one of them\treason", *lines]) + "\n")
+
+
+def known_refusals() -> Iterable[str]:
+    lines = REFUSED.read_text().splitlines() if REFUSED.exists() else []
+    return [line.partition("\t")[2] for line in lines if not line.startswith("#")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
