@@ -29,24 +29,19 @@ DEVIATIONS = {
 
 
 def operators() -> list[str]:
-    """The names that the generator knows, without those that are out of reach."""
+    """The operators that the generator knows, without those that are out of reach."""
+    import generator.tosa_utils as names
     from generator.tosa_test_gen import TosaTestGen
 
-    names = {re.sub(r"_\d+(x\d+)+$", "", name.lower()) for name in _names(TosaTestGen)}
-    return sorted(name for name in names if not re.fullmatch(BEYOND, name))
-
-
-def _names(generator) -> Iterator[str]:
-    for name in generator.TOSA_OP_LIST:
-        yield name.removesuffix("_TEMPLATE")
+    found = {names.opStr(entry["op"]).lower() for entry in TosaTestGen.TOSA_OP_LIST.values()}
+    return sorted(name for name in found if not re.fullmatch(BEYOND, name))
 
 
 def generated(folder: Path, operator: str, arguments: argparse.Namespace) -> list[Path]:
     """The cases of an operator in a folder, written by a process of its own."""
-    pattern = rf"{operator}(_\d+(x\d+)+)?"
     numbers = (str(arguments.seed), str(arguments.cases))
     options = arguments.options.split() if arguments.options else ["--tensor-dim-range", "1,16"]
-    command = [sys.executable, str(HERE / "generate.py"), str(folder), *numbers, pattern, *options]
+    command = [sys.executable, str(HERE / "generate.py"), str(folder), *numbers, operator, *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return sorted(path.parent for path in folder.glob("*/*/desc.json"))
 

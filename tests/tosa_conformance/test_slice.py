@@ -9,7 +9,7 @@ import pytest
 
 from tosa_conformance import judge, run
 
-WINDOWS = r"(avg_pool2d|conv2d|conv3d|depthwise_conv2d|matmul_t|max_pool2d|transpose_conv2d)(_\d+(x\d+)+)?"
+WINDOWS = "avg_pool2d|conv2d|conv3d|depthwise_conv2d|matmul_t|max_pool2d|transpose_conv2d"
 OTHERS = rf"(?!{run.BEYOND}$)(?!.*conv|.*pool|matmul_t).*"
 SMALL = "--tensor-dim-range 1,8"
 SMALL_WINDOWS = (
