@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import reference_model
 from single_node import check, lower, node_model
@@ -57,3 +59,30 @@ def test_stft_of_a_complex_signal() -> None:
 def test_stft_with_a_computed_window() -> None:
     operands = {"x": signal(1, 30, 1), "step": np.array(4), "window": signal(8)}
     check("STFT", operands, constants=["step"], rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 2]), st.booleans(), st.integers(0, 99))
+def test_any_dft(given: int, length: int, parts: int, inverse: bool, seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(2, given, parts)).astype(np.float32)
+    operands = {"x": x, "length": np.array(length)}
+    onesided = int(parts == 1 and not inverse)
+    check(
+        "DFT",
+        operands,
+        constants=["length"],
+        inverse=int(inverse),
+        onesided=onesided,
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+@given(st.integers(1, 24), st.integers(1, 30), st.integers(0, 40), st.booleans(), st.integers(0, 99))
+def test_any_stft(size: int, step: int, rest: int, onesided: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    operands = {
+        "x": rng.normal(size=(1, size + rest, 1)).astype(np.float32),
+        "step": np.array(step),
+        "window": rng.normal(size=size).astype(np.float32),
+    }
+    check("STFT", operands, constants=["step", "window"], onesided=int(onesided), rtol=1e-3, atol=1e-4)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from single_node import check, lower, node_model
 from tosaic_passes.errors import UnsupportedNodesError
@@ -23,6 +27,10 @@ RNG = np.random.default_rng(11)
     ids=str,
 )
 def test_col2im(image: list[int], block: list[int], attributes: dict[str, list[int]]) -> None:
+    check_col2im(image, block, **attributes)
+
+
+def check_col2im(image: Sequence[int], block: Sequence[int], **attributes: Sequence[int]) -> None:
     rank = len(image)
     strides, pads = attributes.get("strides", [1] * rank), attributes.get("pads", [0] * 2 * rank)
     dilations = attributes.get("dilations", [1] * rank)
@@ -33,6 +41,21 @@ def test_col2im(image: list[int], block: list[int], attributes: dict[str, list[i
     x = RNG.normal(size=(2, 3 * int(np.prod(block)), int(np.prod(counts)))).astype(np.float32)
     operands = {"x": x, "image": np.array(image), "block": np.array(block)}
     check("Col2Im", operands, opset=18, constants=["image", "block"], **attributes)
+
+
+PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(st.tuples(st.integers(7, 9), st.integers(7, 9)), PAIRS, PAIRS, PAIRS, st.tuples(PAIRS, PAIRS))
+def test_any_col2im(
+    image: tuple[int, int],
+    block: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    pads: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    widths = [width - 1 for pair in pads for width in pair]
+    check_col2im(image, block, strides=strides, dilations=dilations, pads=widths)
 
 
 def test_max_unpool() -> None:

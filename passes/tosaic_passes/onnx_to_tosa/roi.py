@@ -112,7 +112,7 @@ def _take(ctx: LoweringContext, x: Tensor, rows: np.ndarray) -> Tensor:
     """The elements at these positions of the first axis."""
     if x.array is not None:
         return ctx.constant(x.array[rows])
-    if (rows == np.arange(x.shape[0])).all():
+    if np.array_equal(rows, np.arange(x.shape[0])):
         return x
     flat = ctx.reshape(x, (1, x.shape[0], x.size // x.shape[0]))
     taken = ctx.gather(flat, ctx.constant(rows[None].astype(np.int32)))
