@@ -281,3 +281,31 @@ def test_principals_have_their_textual_form() -> None:
     # The anonymous principal and an example of the interface specification.
     assert principal_text(ANONYMOUS) == "2vxsx-fae"
     assert principal_text(bytes.fromhex("abcd01")) == "em77e-bvlzu-aq"
+
+
+UPGRADABLE = f"""(func (export "canister_pre_upgrade") (drop (call $stable64_grow (i64.const 1)))
+      (call $stable64_write (i64.const 0) (i64.const 0) (i64.const 4)) {COUNT})
+      (func (export "canister_update count") {COUNT} (call $msg_reply))
+      (func (export "canister_query get") {REPLY_WORD})"""
+
+
+def test_an_upgrade_keeps_stable_memory_and_drops_the_heap() -> None:
+    canister = install(UPGRADABLE)
+    canister.update("count")
+    canister.update("count")
+    canister.upgrade(
+        wasm_of(f"""(data (i32.const 0) "\\09") (func (export "canister_query get") {REPLY_WORD})
+      (func (export "canister_query kept")
+        (call $stable64_read (i64.const 0) (i64.const 0) (i64.const 4)) {REPLY_WORD})""")
+    )
+    assert word(canister) == 9
+    assert int.from_bytes(canister.query("kept").reply, "little") == 2
+
+
+def test_an_upgrade_that_traps_changes_nothing() -> None:
+    canister = install(UPGRADABLE)
+    canister.update("count")
+    with pytest.raises(TosaicError, match="cannot be installed"):
+        canister.upgrade(wasm_of('(func (export "canister_post_upgrade") (unreachable))'))
+    canister.update("count")
+    assert word(canister) == 2

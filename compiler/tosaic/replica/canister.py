@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,30 +19,34 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _State:
+class State:
     """What a message that traps is rolled back to."""
 
     memory: np.ndarray
     globals: list[object]
-    stable: bytes
+    stable: bytearray
 
 
 class Canister:
     """One installed canister. `update` and `query` are what a caller from outside can do."""
 
     def __init__(
-        self, replica: Replica, id: bytes, compiled: CompiledModule, controllers: Sequence[bytes]
+        self,
+        replica: Replica,
+        id: bytes,
+        compiled: CompiledModule,
+        controllers: Sequence[bytes],
+        stable: bytes | bytearray = b"",
     ) -> None:
         self.replica = replica
         self.id = id
         self.compiled = compiled
         self.controllers = tuple(controllers)
-        self.stable = bytearray()
+        self.stable = bytearray(stable)
         self._system = SystemCalls(self)
         self._functions = self._system.functions()
         self.instance = Instance(compiled, self._functions)
-        self._writes_stable = any(entry.name.startswith("stable") for entry in compiled.original.imports())
-        self._committed = self._snapshot()
+        self._committed = self.snapshot()
 
     def __repr__(self) -> str:
         return f"Canister({principal_text(self.id)})"
@@ -70,41 +74,53 @@ class Canister:
         metered, touches = self._system.spent(), self._system.page_touch()
         self._system.execution = None
         if trap is None and execution.kind != QUERY:
-            self._commit()
+            self._commit(execution.stable_written)
         else:
-            self._roll_back()
+            self._roll_back(execution.stable_written)
         if execution.kind != CLEANUP:
             execution.context.instructions += metered
         return Message(name, execution.kind, metered, touches, execution.limit, trap)
 
-    def _snapshot(self) -> _State:
+    def snapshot(self) -> State:
+        """A copy of the whole state."""
         memory = self.instance.bytes().copy() if self.instance.memory is not None else np.empty(0, np.uint8)
-        return _State(memory, self._global_values(), bytes(self.stable))
+        return State(memory, self._global_values(), bytearray(self.stable))
+
+    def restore(self, state: State) -> None:
+        """Go back to a state."""
+        self._committed = state
+        self.stable[:] = state.stable
+        self._start_afresh()
+        self._set_globals()
 
     def _global_values(self) -> list[object]:
         return [g.value(self.instance.store) for g in self.instance.globals()]
 
-    def _commit(self) -> None:
+    def _commit(self, stable_written: Iterable[int]) -> None:
         if self.instance.memory_bytes != self._committed.memory.size or not self.compiled.pages:
-            self._committed = self._snapshot()
+            self._committed = self.snapshot()
             return
         for page in self.instance.pages()[1]:
             place = slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES)
             self._committed.memory[place] = self.instance.bytes()[place]
         self._committed.globals = self._global_values()
-        if self._writes_stable:
-            self._committed.stable = bytes(self.stable)
+        committed = self._committed.stable
+        committed.extend(bytes(len(self.stable) - len(committed)))
+        _copy_pages(self.stable, committed, stable_written)
 
-    def _roll_back(self) -> None:
+    def _roll_back(self, stable_written: Iterable[int]) -> None:
         if self.instance.memory_bytes != self._committed.memory.size or not self.compiled.pages:
             self._start_afresh()
         for page in self.instance.pages()[1]:
             place = slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES)
             self.instance.bytes()[place] = self._committed.memory[place]
+        self._set_globals()
+        del self.stable[len(self._committed.stable) :]
+        _copy_pages(self._committed.stable, self.stable, stable_written)
+
+    def _set_globals(self) -> None:
         for g, value in zip(self.instance.globals(), self._committed.globals):
             g.set_value(self.instance.store, value)
-        if self._writes_stable:
-            self.stable[:] = self._committed.stable
 
     def _start_afresh(self) -> None:
         """A new instance with the committed memory: a memory that has grown cannot shrink."""
@@ -113,6 +129,13 @@ class Canister:
             more = (self._committed.memory.size - self.instance.memory_bytes) // PAGE_BYTES
             self.instance.memory.grow(self.instance.store, more)
             self.instance.bytes()[:] = self._committed.memory
+
+
+def _copy_pages(source: bytearray, target: bytearray, pages: Iterable[int]) -> None:
+    """Copy these pages of stable memory as far as the source has them."""
+    for page in pages:
+        place = slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES)
+        target[place] = source[place]
 
 
 def _trap_text(canister: Canister, error: LimitExceeded | Trapped) -> str:

@@ -90,9 +90,31 @@ class Replica:
         check_module(wasm, compiled.original, compiled.metered.operators, self.prices)
         id = (_FIRST_ID + len(self.canisters)).to_bytes(8, "big") + _ID_SUFFIX
         canister = Canister(self, id, compiled, controllers)
-        self._initialise(canister, argument)
+        self._initialise(canister, "canister_init", argument)
         self.canisters[id] = canister
-        return InstalledCanister(self, canister)
+        return InstalledCanister(self, id)
+
+    def upgrade(
+        self, id: bytes, wasm: bytes, argument: bytes = b"", compiled: CompiledModule | None = None
+    ) -> None:
+        """Put another module in the place of a canister's: its heap is dropped, its stable memory stays.
+
+        Raises:
+            TosaicError: the network would refuse the module, or `canister_pre_upgrade` or `canister_post_upgrade`
+                traps; the canister is as it was.
+        """
+        old = self.canisters[id]
+        compiled = compiled or compile_metered(wasm, self.prices, self.pages)
+        check_module(wasm, compiled.original, compiled.metered.operators, self.prices)
+        before = old.snapshot()
+        try:
+            self._run_hook(old, "canister_pre_upgrade", b"", self.limits[INSTALL])
+            canister = Canister(self, id, compiled, old.controllers, old.stable)
+            self._initialise(canister, "canister_post_upgrade", argument)
+        except TosaicError:
+            old.restore(before)
+            raise
+        self.canisters[id] = canister
 
     def submit(self, canister: bytes, method: str, argument: bytes, caller: bytes = ANONYMOUS) -> Ticket:
         """Send an update call; it is executed by later steps."""
@@ -145,8 +167,8 @@ class Replica:
 
     # Execution
 
-    def _initialise(self, canister: Canister, argument: bytes) -> None:
-        """Pay for the compilation, then run the start function and `canister_init`."""
+    def _initialise(self, canister: Canister, hook: str, argument: bytes) -> None:
+        """Pay for the compilation, then run the start function and the hook."""
         operators = sum(canister.compiled.metered.operators)
         limit = self.limits[INSTALL]
         compilation = operators * self.prices.compile_per_operator
@@ -157,14 +179,18 @@ class Replica:
                 "lower the code size",
             )
         limit -= compilation
-        for name in ("canister_start", "canister_init"):
-            if function := canister.export(name):
-                context = CallContext(name, ANONYMOUS, None)
-                execution = Execution(INSTALL, limit, canister.controllers[0], context, argument)
-                record = canister.run(name, execution, function)
-                self.messages.append(record)
-                if record.trap:
-                    raise TosaicError(f"the canister cannot be installed: {record.trap}")
+        for name in ("canister_start", hook):
+            self._run_hook(canister, name, argument, limit)
+
+    def _run_hook(self, canister: Canister, name: str, argument: bytes, limit: int) -> None:
+        """Run an entry point that the network calls at an installation, where the module has it."""
+        if function := canister.export(name):
+            context = CallContext(name, ANONYMOUS, None)
+            execution = Execution(INSTALL, limit, canister.controllers[0], context, argument)
+            record = canister.run(name, execution, function)
+            self.messages.append(record)
+            if record.trap:
+                raise TosaicError(f"the canister cannot be installed: {record.trap}")
 
     def _call(self, request: Request) -> None:
         canister = self.canisters.get(request.callee)
@@ -234,15 +260,18 @@ class Replica:
 class InstalledCanister:
     """What a user of the replica holds: a canister and its id."""
 
-    def __init__(self, replica: Replica, canister: Canister) -> None:
+    def __init__(self, replica: Replica, id: bytes) -> None:
         self.replica = replica
-        self.id = canister.id
-        self._canister = canister
+        self.id = id
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of the canister's heap."""
-        return self._canister.instance.memory_bytes
+        return self.replica.canisters[self.id].instance.memory_bytes
+
+    def upgrade(self, wasm: bytes, argument: bytes = b"") -> None:
+        """See `Replica.upgrade`."""
+        self.replica.upgrade(self.id, wasm, argument)
 
     def update(self, method: str, argument: bytes = b"", caller: bytes = ANONYMOUS) -> Response:
         return self.replica.update(self.id, method, argument, caller)
