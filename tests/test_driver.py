@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tosaic
 from models import PERCEPTRON, UNSUPPORTED, write_model
 from tosaic.artifact.modules import to_bytecode
 from tosaic.errors import TosaicError, UnsupportedNodesError
+from tosaic.prices import PriceList
 from tosaic_passes.functions import find_function
 
 
@@ -189,17 +191,48 @@ def test_limit_below_the_transfer_of_a_part_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_module_that_the_network_would_not_install_is_refused(tmp_path):
-    weight = onnx.numpy_helper.from_array(np.arange(27_000_000, dtype=np.float32), "w")
-    tensor = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Gather", ["w", "i"], ["y"])],
-        "large",
-        [tensor("i", onnx.TensorProto.INT64, [4])],
-        [tensor("y", onnx.TensorProto.FLOAT, [4])],
-        [weight],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    with pytest.raises(TosaicError, match="the network would refuse this module: module bytes"):
-        tosaic.compile_model(model, tmp_path / "a.tosaic")
-    assert list(tmp_path.iterdir()) == []
+def limited(monkeypatch, **limits: int) -> None:
+    """Put other limits in the place of the network's."""
+    document = json.loads(json.dumps(PriceList.load().document))
+    document["limits"] |= limits
+    monkeypatch.setattr(PriceList, "load", lambda: PriceList(document))
+
+
+def test_weights_that_no_module_holds_are_uploaded(model_file, tmp_path, monkeypatch):
+    x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    whole = tosaic.compile_model(model_file, tmp_path / "whole.tosaic", batch_size=4)
+    limited(monkeypatch, module_bytes=50_064, code_section_bytes=50_000, chunk_bytes=64)
+    artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    assert whole.manifest["uploads"] == []
+    assert len(artifact.manifest["uploads"]) > 2
+    model, reference = tosaic.load(artifact), tosaic.load(whole)
+    for _ in range(2):
+        result = model.run({"x": x})
+        np.testing.assert_array_equal(result.outputs["y"], reference.run({"x": x}).outputs["y"])
+        assert result.total_metered == result.total_predicted == artifact.manifest["total_predicted"]
+
+
+def test_uploads_take_what_the_manifest_says_and_only_what_is_missing(model_file, tmp_path, monkeypatch):
+    limited(monkeypatch, module_bytes=50_064, code_section_bytes=50_000, chunk_bytes=64)
+    artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    model = tosaic.load(artifact)
+    uploaded = model.upload_weights()
+    assert [m.metered for m in uploaded] == [entry["predicted"] for entry in artifact.manifest["uploads"]]
+    assert model.upload_weights() == []
+
+
+def test_a_changed_upload_is_found(model_file, tmp_path, monkeypatch):
+    limited(monkeypatch, module_bytes=50_064, code_section_bytes=50_000, chunk_bytes=64)
+    artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    file = next((artifact.path / "uploads").iterdir())
+    file.write_bytes(bytes(64))
+    with pytest.raises(TosaicError, match=f"uploads/{file.name}"):
+        tosaic.load(artifact)
+
+
+def test_module_that_the_network_would_not_install_is_refused(model_file, tmp_path, monkeypatch):
+    limited(monkeypatch, code_section_bytes=100)
+    before = list(tmp_path.iterdir())
+    with pytest.raises(TosaicError, match="the network would refuse this module: code section bytes"):
+        tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    assert list(tmp_path.iterdir()) == before

@@ -144,8 +144,9 @@ def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
 
 
 def _check_messages(assembled: Canister, limit: int, prices: PriceList) -> None:
-    """The segments fit; messages that carry parts of large tensors must fit as well."""
-    updates = [message for message in assembled.messages if message.kind != "query"]
+    """The segments fit; messages that carry parts of large tensors, or weights, must fit as well."""
+    planned = [*assembled.messages, *assembled.uploads]
+    updates = [message for message in planned if message.kind != "query"]
     dearest = max(updates, key=lambda message: message.instructions(prices))
     if dearest.instructions(prices) > limit:
         raise TosaicError(

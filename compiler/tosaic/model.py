@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tosaic.artifact import folder
-from tosaic.artifact.contents import CANISTER
-from tosaic.artifact.folder import Artifact
+from tosaic.artifact.contents import CANISTER, upload_file
+from tosaic.artifact.folder import Artifact, Content
 from tosaic.canister import client
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
@@ -59,10 +59,15 @@ class RunResult:
 
 
 class Model:
-    """A canister installed in a replica of its own. Runs follow each other on the same canister."""
+    """A canister installed in a replica of its own. Runs follow each other on the same canister.
 
-    def __init__(self, manifest: Mapping[str, Any], wasm: bytes) -> None:
+    `read` gives the files of the artifact that are uploaded after the installation; the first run does that.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], wasm: bytes, read: Callable[[str], Content]) -> None:
         self.manifest = manifest
+        self._read = read
+        self._is_complete = not manifest["uploads"]
         self.inputs = [_tensor_type(entry) for entry in manifest["inputs"]]
         self.outputs = [_tensor_type(entry) for entry in manifest["outputs"]]
         self._prices = PriceList.load()
@@ -75,12 +80,32 @@ class Model:
         Raises TosaicError for a wrong name, dtype or shape, and for a call that the canister rejects.
         """
         arrays = self._checked(inputs)
+        if not self._is_complete:
+            self.upload_weights()
         inference = client.infer(self._canister, self.inputs, self.outputs, arrays, self._prices)
         return RunResult(
             outputs={output.name: value for output, value in zip(self.outputs, inference.outputs)},
             messages=self._compared(inference.messages),
             memory_bytes=self._canister.memory_bytes,
         )
+
+    def upload_weights(self) -> Sequence[ExecutedMessage]:
+        """Upload the chunks of the weights that the canister lacks.
+
+        Raises TosaicError naming a chunk that was changed, or when the canister refuses one.
+        """
+        entries = self.manifest["uploads"]
+        missing = client.missing_chunks(self._canister) if entries else []
+        messages: list[Message] = []
+        for number in missing:
+            messages += client.put_chunk(
+                self._canister, number, self._read(upload_file(entries[number]["sha256"]))
+            )
+        self._is_complete = True
+        return [
+            ExecutedMessage(e.name, entries[number]["predicted"], e.metered, e.limit, e.page_touch)
+            for number, e in zip(missing, messages)
+        ]
 
     def random_inputs(self, seed: int = 0) -> dict[str, np.ndarray]:
         """Inputs of the right dtypes and shapes: normally distributed floats, whole numbers from 0 to 9, any bool."""
@@ -110,7 +135,7 @@ class Model:
 def load(artifact: str | Path | Artifact) -> Model:
     """The model in an artifact, every file checked. Raises TosaicError naming what was changed."""
     opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact)
-    return Model(opened.manifest, opened.read_bytes(CANISTER))
+    return Model(opened.manifest, opened.read_bytes(CANISTER), opened.read_bytes)
 
 
 def _tensor_type(entry: Mapping[str, Any]) -> TensorType:

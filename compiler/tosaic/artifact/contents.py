@@ -48,8 +48,19 @@ def files(compilation: Compilation) -> dict[str, Content]:
         CANISTER: compilation.canister.wasm,
         CANDID: compilation.canister.did.encode(),
         **dict(_segment_files(compilation.program)),
+        **upload_files(compilation),
         **{_weight_file(array): _bytes_of(array) for array in compilation.program.weights.values()},
     }
+
+
+def upload_files(compilation: Compilation) -> dict[str, Content]:
+    """What is uploaded after the installation, by its name in the folder."""
+    return {upload_file(chunk.digest.hex()): chunk.data for chunk in compilation.canister.weights}
+
+
+def upload_file(sha256: str) -> str:
+    """The file of a chunk of the weights."""
+    return f"uploads/{sha256}"
 
 
 def manifest(compilation: Compilation) -> dict[str, Any]:
@@ -70,6 +81,7 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "arena_bytes": wasm.arena_bytes,
         "weights": _weight_entries(compilation.program),
         "chunks": _chunks(canister.wasm, prices.limits["chunk_bytes"]),
+        "uploads": list(_upload_entries(canister, prices)),
         "toolchain": {name: _version(name) for name in TOOLCHAIN},
         "bytecode_version": BYTECODE_VERSION,
         "tosa": _target(compilation.program.module),
@@ -153,6 +165,16 @@ def _seconds(messages: Sequence[PlannedMessage], prices: PriceList) -> float:
     """How long the rounds of the update messages take, about."""
     updates = [message for message in messages if message.kind != "query"]
     return prices.round_seconds * sum(prices.rounds(message.instructions(prices)) for message in updates)
+
+
+def _upload_entries(canister: Canister, prices: PriceList) -> Iterator[dict[str, Any]]:
+    for chunk, message in zip(canister.weights, canister.uploads):
+        yield {
+            "sha256": chunk.digest.hex(),
+            "offset": chunk.offset,
+            "bytes": len(chunk.data),
+            "predicted": message.instructions(prices),
+        }
 
 
 def _border_entry(tensor: BorderTensor) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tosaic.canister.chunks import PUT_CHUNK, WeightChunk
 from tosaic.canister.interface import Methods, interface_text
 from tosaic.canister.messages import Messages, PlannedMessage
 from tosaic.prices import PriceList
@@ -17,7 +18,8 @@ _CANDID_SECTION = "icp:public candid:service"
 class Canister:
     """An installable module, its Candid interface, and the messages of one inference in order.
 
-    `query` is the message of `infer_query`, or None where the canister has no such method.
+    `weights` is what a controller uploads with `put_chunk` after the installation: nothing where the module holds the
+    weights. `query` is the message of `infer_query`, or None where the canister has no such method.
     """
 
     wasm: bytes
@@ -25,6 +27,12 @@ class Canister:
     messages: tuple[PlannedMessage, ...]
     query: PlannedMessage | None
     module: Module
+    weights: tuple[WeightChunk, ...] = ()
+
+    @property
+    def uploads(self) -> tuple[PlannedMessage, ...]:
+        """The messages that upload the weights, in the order of the chunks."""
+        return tuple(PlannedMessage(PUT_CHUNK, "update", chunk.charge, exact=True) for chunk in self.weights)
 
 
 def assemble(program: WasmProgram, prices: PriceList, info: str = "{}") -> Canister:
@@ -37,4 +45,7 @@ def assemble(program: WasmProgram, prices: PriceList, info: str = "{}") -> Canis
     did = interface_text(program.inputs, program.outputs, Methods.of(messages))
     custom = {_CANDID_SECTION: did.encode()}
     module = Module(messages.memory_pages, messages.exports, messages.table, messages.data, custom)
-    return Canister(module.encode(), did, tuple(messages.planned()), messages.planned_query(), module)
+    weights = messages.weights.uploads if messages.weights else ()
+    return Canister(
+        module.encode(), did, tuple(messages.planned()), messages.planned_query(), module, weights
+    )

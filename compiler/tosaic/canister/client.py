@@ -1,4 +1,4 @@
-"""What a caller of a compiled canister does: send the inputs, whole or in parts, call `infer`, take the outputs."""
+"""What users of a compiled canister do: upload the weights; send the inputs, call `infer`, take the outputs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tosaic.canister.chunks import CHUNKS, PUT_CHUNK
 from tosaic.canister.parts import GET, PUT, get_argument, needs_parts, parts_of, put_argument
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
-from tosaic.replica.message import Message, Response
+from tosaic.replica.message import ANONYMOUS, Message, Response
 from tosaic.replica.replica import InstalledCanister
 from tosaic.tensors import candid
 from tosaic.tensors.candid import TensorType
@@ -56,6 +57,25 @@ def infer(
         data[part.tensor] += np.asarray(blob).tobytes()
     found = [candid.tensor_of(bytes(d), type) for d, type in zip(data, outputs)]
     return Inference(found, tuple(messages))
+
+
+def missing_chunks(canister: InstalledCanister) -> list[int]:
+    """The chunks of the weights that the canister still lacks."""
+    _, present = candid.decode_values(canister.query(CHUNKS, candid.encode([])).reply)
+    return np.flatnonzero(np.asarray(present) == 0).tolist()
+
+
+def put_chunk(
+    canister: InstalledCanister, number: int, data: bytes | memoryview, controller: bytes = ANONYMOUS
+) -> tuple[Message, ...]:
+    """Upload a chunk of the weights; the messages that were executed.
+
+    Raises:
+        TosaicError: the canister refuses it.
+    """
+    response = canister.update(PUT_CHUNK, put_argument(number, bytes(data)), controller)
+    _ = response.reply
+    return response.messages
 
 
 def _put_arguments(arrays: Sequence[np.ndarray], part_bytes: int) -> list[bytes]:

@@ -18,10 +18,12 @@ _KEYWORDS = frozenset(
 
 @dataclass(frozen=True)
 class Methods:
-    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs; is there a query?"""
+    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs and takes weights; is
+    there a query?"""
 
     takes_parts: bool
     gives_parts: bool
+    takes_weights: bool
     query: bool
     part_bytes: int
 
@@ -30,6 +32,7 @@ class Methods:
         return cls(
             messages.takes_parts,
             messages.gives_parts,
+            messages.weights is not None,
             messages.has_query,
             messages.prices.limits["chunk_bytes"],
         )
@@ -50,7 +53,17 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
         lines.append(
             f"// The outputs are fetched in parts of {methods.part_bytes} bytes, numbered in the same way."
         )
+    if methods.takes_weights:
+        lines += [
+            f"// A controller uploads the weights in chunks of {methods.part_bytes} bytes, in any order, before infer",
+            "// works; chunks tells how many are missing and, with a byte for each, which are there (1).",
+        ]
     lines.append("service : {")
+    if methods.takes_weights:
+        lines += [
+            "  put_chunk : (chunk : nat32, data : blob) -> ();",
+            "  chunks : () -> (missing : nat32, present : blob) query;",
+        ]
     if methods.takes_parts:
         lines.append("  put : (part : nat32, data : blob) -> ();")
     lines.append(f"  infer : ({arguments}) -> ({results});")

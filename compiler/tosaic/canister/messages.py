@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tosaic.canister.border import border_place, convert_argument, convert_result, copy_argument
+from tosaic.canister.chunks import CHUNKS, PUT_CHUNK, WeightChunks, needs_upload
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument
 from tosaic.prices import PAGE_BYTES, PriceList
@@ -101,6 +102,7 @@ class Messages:
         self.transfer = Transfer.place(self.control) if self.takes_parts or self.gives_parts else None
         self.put = self._input_parts()
         self.get = self._output_parts()
+        self.weights = self._weight_chunks()
         self.infer = self._infer()
         self.step = self._step()
         self.pieces = [self._piece(k) for k in range(1, self._messages)]
@@ -114,7 +116,8 @@ class Messages:
 
     @property
     def data(self) -> list:
-        return [*self.control.data, *self.program.data, *self.cold.data]
+        weights = self.weights.data if self.weights else self.program.data
+        return [*self.control.data, *weights, *self.cold.data]
 
     @property
     def exports(self) -> dict[str, Function]:
@@ -127,6 +130,13 @@ class Messages:
             found[f"canister_update {PUT}"] = self.put.entry.function
         if self.get:
             found[f"canister_query {GET}"] = self.get.entry.function
+        if self.weights:
+            found |= {
+                "canister_init": self.weights.init.function,
+                "canister_post_upgrade": self.weights.post_upgrade.function,
+                f"canister_update {PUT_CHUNK}": self.weights.entry.function,
+                f"canister_query {CHUNKS}": self.weights.progress.function,
+            }
         if self.has_query:
             found["canister_query infer_query"] = self.infer.function
         if self.count > 1:
@@ -202,6 +212,11 @@ class Messages:
             return None
         return OutputParts(self.program.outputs, self.transfer, self.cold, self.prices)
 
+    def _weight_chunks(self) -> WeightChunks | None:
+        if not needs_upload(self.program, self.prices):
+            return None
+        return WeightChunks(self.program, self.control, self.cold, self.prices)
+
     # Entry points
 
     @property
@@ -218,6 +233,8 @@ class Messages:
         if self.count > 1:
             entry.load(self.next)
             entry.refuse_if(self.texts.busy)
+        if self.weights:
+            self.weights.refuse_unless_complete(entry)
         self._read_arguments(entry)
         self._begin_transfer(entry)
         entry.run(self.program.segments[0])

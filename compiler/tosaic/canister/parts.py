@@ -23,12 +23,12 @@ from tosaic.wasm.program import BorderTensor
 from tosaic_passes.cost_model import Charge
 
 PUT, GET = "put", "get"
-_ROW = 32
-_ADDRESS, _SIZE, _LENGTH_SIZE, _LENGTH_MASK, _LENGTH_WORD, _PREFIX = 0, 4, 8, 12, 16, 16
-_PUT_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 2, 0x79, 0])  # (nat32, blob)
+ROW_BYTES = 32
+ADDRESS, SIZE, _LENGTH_SIZE, _LENGTH_MASK, _LENGTH_WORD, _PREFIX = 0, 4, 8, 12, 16, 16
+PUT_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 2, 0x79, 0])  # (nat32, blob)
 _GET_HEADER = candid.MAGIC + bytes([0, 1, 0x79])  # (nat32)
 _BLOB_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 1, 0])  # (blob)
-_PUT_DATA = len(_PUT_HEADER) + 4  # where the length of the data stands
+_PUT_DATA = len(PUT_HEADER) + 4  # where the length of the data stands
 _NOTHING = candid.MAGIC + bytes([0, 0])
 
 
@@ -60,7 +60,7 @@ def parts_of(sizes: Sequence[int], part_bytes: int) -> list[Part]:
 
 def put_argument(part: int, data: bytes) -> bytes:
     """The argument of `put`."""
-    return _PUT_HEADER + struct.pack("<I", part) + leb128_unsigned(len(data)) + data
+    return PUT_HEADER + struct.pack("<I", part) + leb128_unsigned(len(data)) + data
 
 
 def get_argument(part: int) -> bytes:
@@ -116,8 +116,8 @@ class _Parts:
         self.prices = prices
         self.part_bytes = prices.limits["chunk_bytes"]
         self.parts = parts_of([t.border_bytes for t in tensors], self.part_bytes)
-        rows = b"".join(self._row(part).ljust(_ROW, b"\0") for part in self.parts)
-        self.table = cold.constant(rows, alignment=_ROW)
+        rows = b"".join(self._row(part).ljust(ROW_BYTES, b"\0") for part in self.parts)
+        self.table = cold.constant(rows, alignment=ROW_BYTES)
         self.malformed = cold.constant(b"the argument is not of the type that the interface names")
         self.unknown = cold.constant(f"there are only the parts 0 to {len(self.parts) - 1}".encode())
         self.entry = Entry.new(name, prices)
@@ -127,14 +127,14 @@ class _Parts:
         raise NotImplementedError
 
     def _row(self, part: Part) -> bytes:
-        """What the table holds of a part, from the column `_ADDRESS` on."""
+        """What the table holds of a part, from the column `ADDRESS` on."""
         raise NotImplementedError
 
     def _place(self, part: Part) -> Place:
         return Place(self.tensors[part.tensor].address + part.offset, part.size)
 
     def _row_place(self, index: int) -> Place:
-        return Place(self.table.address + index * _ROW, _ROW)
+        return Place(self.table.address + index * ROW_BYTES, ROW_BYTES)
 
     def _moving(self, call: str, size: int) -> int:
         """The price of the bytes that one or several of these system calls move."""
@@ -155,12 +155,12 @@ class _Parts:
         f.op("i32.ge_u")
         entry.refuse_if(self.unknown)
 
-    def _row_of(self, part: int) -> int:
-        """A local with the address of the part's row in the table."""
-        f = self.entry.function
+    def _row_of(self, part: int, entry: Entry | None = None) -> int:
+        """A local with the address of the part's row in the table; `entry` is another one than the own."""
+        f = (entry or self.entry).function
         row = f.local("i32")
         f.get(part)
-        f.i32(_ROW)
+        f.i32(ROW_BYTES)
         f.op("i32.mul")
         f.i32(self.table.address)
         f.op("i32.add")
@@ -172,7 +172,73 @@ class _Parts:
         self.entry.function.memory("i32.load", column)
 
 
-class InputParts(_Parts):
+class ReceivedParts(_Parts):
+    """Parts that a call brings as (part, data), copied to their places."""
+
+    def __init__(
+        self, name: str, tensors: Sequence[BorderTensor], transfer: Transfer, cold: Region, prices: PriceList
+    ) -> None:
+        super().__init__(name, tensors, transfer, cold, prices)
+        self.wrong_size = cold.constant(
+            f"the part has a wrong size: parts have {self.part_bytes} bytes, the last of a tensor what is left".encode()
+        )
+        self.nothing = cold.constant(_NOTHING)
+
+    def _row(self, part: Part) -> bytes:
+        length = leb128_unsigned(part.size)
+        mask, word = (1 << 8 * len(length)) - 1, int.from_bytes(length, "little")
+        return struct.pack("<IIIII", self._place(part).address, part.size, len(length), mask, word)
+
+    def _received_bytes(self, part: Part) -> int:
+        """Bytes of the argument that are copied besides the header."""
+        return len(leb128_unsigned(part.size)) + part.size
+
+    def _read_header(self) -> tuple[int, int]:
+        """Two locals with the number of the part and the size of the argument."""
+        entry, f = self.entry, self.entry.function
+        part, size = f.local("i32"), f.local("i32")
+        entry.system("msg_arg_data_size")
+        f.tee(size)
+        f.i32(_PUT_DATA)
+        f.op("i32.lt_u")
+        entry.refuse_if(self.malformed)
+        self._read_part_number(PUT_HEADER, part)
+        return part, size
+
+    def _refuse_wrong_size(self, row: int, size: int) -> None:
+        """The argument's size, and the length that it states, are those of the part."""
+        entry, f, scratch = self.entry, self.entry.function, self.transfer.scratch
+        f.get(size)
+        self._load(row, SIZE)
+        self._load(row, _LENGTH_SIZE)
+        f.op("i32.add")
+        f.i32(_PUT_DATA)
+        f.op("i32.add")
+        f.op("i32.ne")
+        entry.refuse_if(self.wrong_size)
+        f.i32(scratch.address)
+        f.i32(_PUT_DATA)
+        self._load(row, _LENGTH_SIZE)
+        entry.system("msg_arg_data_copy", writes=[scratch])
+        f.i32(scratch.address)
+        f.memory("i32.load")
+        self._load(row, _LENGTH_MASK)
+        f.op("i32.and")
+        self._load(row, _LENGTH_WORD)
+        f.op("i32.ne")
+        entry.refuse_if(self.wrong_size)
+
+    def _copy(self, row: int) -> None:
+        f = self.entry.function
+        self._load(row, ADDRESS)
+        f.i32(_PUT_DATA)
+        self._load(row, _LENGTH_SIZE)
+        f.op("i32.add")
+        self._load(row, SIZE)
+        self.entry.system("msg_arg_data_copy")
+
+
+class InputParts(ReceivedParts):
     """`put(part, data)`. `busy` is the text that refuses while `state` (if there is one) is not 0."""
 
     def __init__(
@@ -184,10 +250,6 @@ class InputParts(_Parts):
             f"the parts 0 to {len(self.parts) - 1} of the inputs are sent in order by one caller; this is another "
             "one, or another caller has begun to send: begin with part 0".encode()
         )
-        self.wrong_size = cold.constant(
-            f"the part has a wrong size: parts have {self.part_bytes} bytes, the last of a tensor what is left".encode()
-        )
-        self.nothing = cold.constant(_NOTHING)
         if state:
             self.entry.load(state)
             self.entry.refuse_if(busy)
@@ -195,27 +257,16 @@ class InputParts(_Parts):
 
     def charge(self, index: int) -> Charge:
         part = self.parts[index]
-        moved = len(leb128_unsigned(part.size)) + part.size
+        moved = self._received_bytes(part)
         return Charge(
             self.entry.function.cost + self._moving("msg_arg_data_copy", moved),
             self.entry.reads | self._row_place(index).pages,
             self.entry.writes | self._place(part).pages,
         )
 
-    def _row(self, part: Part) -> bytes:
-        length = leb128_unsigned(part.size)
-        mask, word = (1 << 8 * len(length)) - 1, int.from_bytes(length, "little")
-        return struct.pack("<IIIII", self._place(part).address, part.size, len(length), mask, word)
-
     def _emit(self) -> None:
-        entry, f, transfer = self.entry, self.entry.function, self.transfer
-        part, size = f.local("i32"), f.local("i32")
-        entry.system("msg_arg_data_size")
-        f.tee(size)
-        f.i32(_PUT_DATA)
-        f.op("i32.lt_u")
-        entry.refuse_if(self.malformed)
-        self._read_part_number(_PUT_HEADER, part)
+        entry, transfer = self.entry, self.transfer
+        part, size = self._read_header()
         self._refuse_out_of_order(part)
         row = self._row_of(part)
         self._refuse_wrong_size(row, size)
@@ -240,38 +291,6 @@ class InputParts(_Parts):
         f.op("i32.or")
         f.op("i32.and")
         entry.refuse_if(self.out_of_order)
-
-    def _refuse_wrong_size(self, row: int, size: int) -> None:
-        """The argument's size, and the length that it states, are those of the part."""
-        entry, f, scratch = self.entry, self.entry.function, self.transfer.scratch
-        f.get(size)
-        self._load(row, _SIZE)
-        self._load(row, _LENGTH_SIZE)
-        f.op("i32.add")
-        f.i32(_PUT_DATA)
-        f.op("i32.add")
-        f.op("i32.ne")
-        entry.refuse_if(self.wrong_size)
-        f.i32(scratch.address)
-        f.i32(_PUT_DATA)
-        self._load(row, _LENGTH_SIZE)
-        entry.system("msg_arg_data_copy", writes=[scratch])
-        f.i32(scratch.address)
-        f.memory("i32.load")
-        self._load(row, _LENGTH_MASK)
-        f.op("i32.and")
-        self._load(row, _LENGTH_WORD)
-        f.op("i32.ne")
-        entry.refuse_if(self.wrong_size)
-
-    def _copy(self, row: int) -> None:
-        f = self.entry.function
-        self._load(row, _ADDRESS)
-        f.i32(_PUT_DATA)
-        self._load(row, _LENGTH_SIZE)
-        f.op("i32.add")
-        self._load(row, _SIZE)
-        self.entry.system("msg_arg_data_copy")
 
     def _expect_next(self, part: int) -> None:
         f, place = self.entry.function, self.transfer.next_part
@@ -324,8 +343,8 @@ class OutputParts(_Parts):
         f.op("i32.add")
         self._load(row, _LENGTH_SIZE)
         entry.system("msg_reply_data_append")
-        self._load(row, _ADDRESS)
-        self._load(row, _SIZE)
+        self._load(row, ADDRESS)
+        self._load(row, SIZE)
         entry.system("msg_reply_data_append")
         entry.system("msg_reply")
 

@@ -65,7 +65,8 @@ def _check(options: argparse.Namespace, compilation: Any) -> None:
 
     if Path(options.model).suffix != ".onnx":
         raise TosaicError("--check compares with an ONNX runtime", "give the model as .onnx")
-    model = Model(contents.manifest(compilation), compilation.canister.wasm)
+    uploads = contents.upload_files(compilation)
+    model = Model(contents.manifest(compilation), compilation.canister.wasm, uploads.__getitem__)
     check_against_onnx(model, Path(options.model), options.check)
 
 

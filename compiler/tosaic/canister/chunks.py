@@ -1,0 +1,341 @@
+"""Weights that no module holds: uploaded after the installation in chunks, each checked by the canister itself.
+
+`put_chunk(chunk, data)` takes a chunk from a controller, in any order and again at will. It is copied to its place in
+the heap, where the kernels read it; unless its SHA-256 is the one that the module knows, the message traps, which
+undoes the copy. A good chunk goes to stable memory as well, from where `canister_post_upgrade` brings it back.
+No method replies weights; `chunks` tells which are there.
+
+Stable memory: page 0 holds the identity of the weights (32 bytes) and a byte for each chunk, 1 when it is there; the
+chunks lie one after the other from page 1 on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tosaic.canister.entry import Entry, Place, Region
+from tosaic.canister.parts import ADDRESS, PUT_HEADER, SIZE, Part, ReceivedParts, Transfer
+from tosaic.canister.sha256 import (
+    BLOCK_BYTES,
+    DIGEST_BYTES,
+    block_cost,
+    compression,
+    initial_state,
+    last_block,
+    state_of,
+)
+from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.wasm.module import DataSegment
+from tosaic.wasm.opcodes import leb128_unsigned
+from tosaic.wasm.program import BorderTensor, WasmProgram
+from tosaic_passes.cost_model import Charge
+
+PUT_CHUNK, CHUNKS = "put_chunk", "chunks"
+_BITS = 24  # column of a row: the number of bits of the chunk, big-endian
+_STABLE = 1 << 32  # in page masks the pages of stable memory follow those of the heap
+
+
+def needs_upload(program: WasmProgram, prices: PriceList) -> bool:
+    """Whether the weights leave no room in a module for the largest code that there may be."""
+    return program.weight_bytes > prices.limits["module_bytes"] - prices.limits["code_section_bytes"]
+
+
+@dataclass(frozen=True)
+class WeightChunk:
+    """Bytes of the weights as they lie in memory, `offset` from their start; `charge` is what their upload takes."""
+
+    offset: int
+    data: bytes | memoryview
+    digest: bytes
+    charge: Charge
+
+
+class WeightChunks(ReceivedParts):
+    """`put_chunk`, `chunks`, and the entry points of installation and upgrade."""
+
+    def __init__(self, program: WasmProgram, control: Region, cold: Region, prices: PriceList) -> None:
+        self.segments = program.data
+        size = -(-program.weight_bytes // BLOCK_BYTES) * BLOCK_BYTES
+        weights = BorderTensor("weights", "uint8", "i8", (size,), self.segments[0].address)
+        super().__init__(PUT_CHUNK, [weights], Transfer.place(cold), cold, prices)
+        self._place_state(control, cold)
+        self._place_texts(cold)
+        self._emit()
+        self.init = self._init()
+        self.post_upgrade = self._post_upgrade()
+        self.progress = self._progress(cold)
+
+    def refuse_unless_complete(self, entry: Entry) -> None:
+        """Refuse a call while chunks are missing."""
+        entry.load(self.missing)
+        entry.refuse_if(self.incomplete)
+
+    def charge(self, index: int) -> Charge:
+        part = self.parts[index]
+        offset = _STABLE + self._stable_offset(index)
+        flag = self.present.address + index
+        reads = [self._row_place(index), Place(self.digests.address + index * DIGEST_BYTES, DIGEST_BYTES)]
+        writes = [
+            self._place(part), Place(flag, 1),
+            Place(offset, part.size), Place(_STABLE + DIGEST_BYTES + index, 1),
+        ]  # fmt: skip
+        return Charge(
+            self.entry.function.cost
+            + self._moving("msg_arg_data_copy", self._received_bytes(part))
+            + self._moving("stable64_write", part.size + 1)
+            + (part.size // BLOCK_BYTES - 1) * block_cost(self.prices),
+            self.entry.reads | _pages(reads),
+            self.entry.writes | _pages(writes),
+        )
+
+    @cached_property
+    def uploads(self) -> tuple[WeightChunk, ...]:
+        """The chunks in order."""
+        pieces = [_bytes_at(self.segments, self._place(part)) for part in self.parts]
+        return tuple(
+            WeightChunk(part.offset, piece, hashlib.sha256(piece).digest(), self.charge(index))
+            for index, (part, piece) in enumerate(zip(self.parts, pieces))
+        )
+
+    @property
+    def data(self) -> list[DataSegment]:
+        """What the module holds of the weights: the digests of the chunks, and the digest of these."""
+        states = b"".join(state_of(chunk.digest) for chunk in self.uploads)
+        identity = hashlib.sha256(b"".join(chunk.digest for chunk in self.uploads)).digest()
+        return [DataSegment(self.digests.address, states), DataSegment(self.identity.address, identity)]
+
+    # Places
+
+    def _place_state(self, control: Region, cold: Region) -> None:
+        count = len(self.parts)
+        self.missing = control.constant(struct.pack("<I", count))
+        self.present = cold.room(count)
+        self.identity = cold.room(DIGEST_BYTES, 16)
+        self.digests = cold.room(count * DIGEST_BYTES, 16)
+        self.state = cold.room(DIGEST_BYTES, 16)
+        self.initial = cold.constant(initial_state(), 16)
+        self.padding = cold.constant(last_block(0), 16)
+
+    def _place_texts(self, cold: Region) -> None:
+        self.stranger = cold.constant(b"only a controller of the canister may upload weights")
+        self.wrong = cold.constant(
+            b"the chunk's sha256 is not the one that this module expects: nothing was changed"
+        )
+        self.full = cold.constant(b"there is no stable memory left for the weights")
+        self.others = cold.constant(
+            b"stable memory holds other weights than those of this module: install it anew (mode reinstall) to replace "
+            b"them"
+        )
+        self.incomplete = cold.constant(
+            b"the weights are not all there yet: a controller uploads them with put_chunk; the query chunks tells "
+            b"which are missing"
+        )
+
+    def _row(self, part: Part) -> bytes:
+        return super()._row(part).ljust(_BITS, b"\0") + last_block(part.size)[-8:]
+
+    def _stable_offset(self, index: int) -> int:
+        return PAGE_BYTES + index * self.part_bytes
+
+    @property
+    def _stable_pages(self) -> int:
+        end = self._stable_offset(len(self.parts) - 1) + self.parts[-1].size
+        return -(-end // PAGE_BYTES)
+
+    # put_chunk
+
+    def _emit(self) -> None:
+        self._refuse_strangers()
+        part, size = self._read_header()
+        row = self._row_of(part)
+        self._refuse_wrong_size(row, size)
+        self._copy(row)
+        self._hash(row)
+        self._compare_digest(part)
+        self._keep(part, row)
+        self._mark(part)
+        self.entry.append(self.nothing)
+        self.entry.system("msg_reply")
+
+    def _refuse_strangers(self) -> None:
+        entry, f, caller = self.entry, self.entry.function, self.transfer.caller
+        entry.store_caller(caller)
+        f.i32(caller.address)
+        f.i32(caller.address)
+        f.memory("i32.load8_u", caller.size - 1)
+        entry.system("is_controller", size=1)
+        f.op("i32.eqz")
+        entry.refuse_if(self.stranger)
+
+    def _hash(self, row: int) -> None:
+        """The state after the chunk's blocks, of which one is counted here, and the block of padding."""
+        entry, f, compress = self.entry, self.entry.function, compression(self.prices)
+        entry.copy(self.initial, self.state)
+        f.i32(self.state.address)
+        self._load(row, ADDRESS)
+        self._load(row, ADDRESS)
+        self._load(row, SIZE)
+        f.op("i32.add")
+        f.call(compress)
+        f.i32(self.padding.address)
+        f.get(row)
+        f.memory("i64.load", _BITS)
+        f.memory("i64.store", BLOCK_BYTES - 8)
+        for address in (self.state.address, self.padding.address, self.padding.address + BLOCK_BYTES):
+            f.i32(address)
+        f.call(compress)
+        entry.writes |= self.padding.pages
+
+    def _compare_digest(self, part: int) -> None:
+        f = self.entry.function
+        for offset in (0, 16):
+            f.get(part)
+            f.i32(DIGEST_BYTES)
+            f.op("i32.mul")
+            f.memory("v128.load", self.digests.address + offset)
+            f.i32(self.state.address)
+            f.memory("v128.load", offset)
+            f.op("v128.xor")
+        f.op("v128.or")
+        f.op("v128.any_true")
+        self.entry.trap_if(self.wrong)
+
+    def _keep(self, part: int, row: int) -> None:
+        """Write the chunk to stable memory."""
+        self._push_stable_offset(self.entry, part)
+        self._push_wide(self.entry, row, ADDRESS)
+        self._push_wide(self.entry, row, SIZE)
+        self.entry.system("stable64_write")
+
+    def _mark(self, part: int) -> None:
+        """Note that the chunk is there; one that was there before does not count again."""
+        entry, f = self.entry, self.entry.function
+        f.i32(self.missing.address)
+        entry.load(self.missing)
+        f.get(part)
+        f.memory("i32.load8_u", self.present.address)
+        f.op("i32.add")
+        f.i32(1)
+        f.op("i32.sub")
+        f.memory("i32.store")
+        f.get(part)
+        f.i32(1)
+        f.memory("i32.store8", self.present.address)
+        for start in (DIGEST_BYTES, self.present.address):
+            f.get(part)
+            f.i32(start)
+            f.op("i32.add")
+            f.op("i64.extend_i32_u")
+        f.i64(1)
+        entry.system("stable64_write")
+        entry.writes |= self.missing.pages
+
+    # Installation and upgrade
+
+    def _init(self) -> Entry:
+        """Take the stable memory that the weights need and write their identity."""
+        entry = Entry.new("canister_init", self.prices)
+        f = entry.function
+        f.i64(self._stable_pages)
+        entry.system("stable64_grow")
+        f.i64(0)
+        f.op("i64.lt_s")
+        entry.trap_if(self.full)
+        for value in (0, self.identity.address, DIGEST_BYTES):
+            f.i64(value)
+        entry.system("stable64_write", size=DIGEST_BYTES, reads=[self.identity])
+        return entry
+
+    def _post_upgrade(self) -> Entry:
+        """Bring back the chunks that are in stable memory; a canister that had none begins as a new one."""
+        entry = Entry.new("canister_post_upgrade", self.prices)
+        f = entry.function
+        entry.system("stable64_size")
+        f.op("i64.eqz")
+        with f.if_():
+            f.call(self.init.function)
+            f.op("return")
+        self._read_stable(entry, self.state, 0)
+        entry.differ(self.state, self.identity)
+        entry.trap_if(self.others)
+        self._read_stable(entry, self.present, DIGEST_BYTES)
+        with f.counted(len(self.parts)) as part:
+            f.get(part)
+            f.memory("i32.load8_u", self.present.address)
+            with f.if_():
+                self._restore(entry, part)
+        return entry
+
+    def _restore(self, entry: Entry, part: int) -> None:
+        f = entry.function
+        row = self._row_of(part, entry)
+        self._push_wide(entry, row, ADDRESS)
+        self._push_stable_offset(entry, part)
+        self._push_wide(entry, row, SIZE)
+        entry.system("stable64_read", size=self.part_bytes)
+        f.i32(self.missing.address)
+        entry.load(self.missing)
+        f.i32(1)
+        f.op("i32.sub")
+        f.memory("i32.store")
+
+    def _read_stable(self, entry: Entry, place: Place, offset: int) -> None:
+        for value in (place.address, offset, place.size):
+            entry.function.i64(value)
+        entry.system("stable64_read", size=place.size, writes=[place])
+
+    # Which are there
+
+    def _progress(self, cold: Region) -> Entry:
+        """Replies the number of chunks that are missing and a byte for each chunk."""
+        entry = Entry.new(CHUNKS, self.prices)
+        entry.append(cold.constant(PUT_HEADER))
+        entry.append(self.missing)
+        entry.append(cold.constant(leb128_unsigned(len(self.parts))))
+        entry.append(self.present)
+        entry.system("msg_reply")
+        return entry
+
+    # Operands
+
+    def _push_wide(self, entry: Entry, row: int, column: int) -> None:
+        """A number of the table as an i64."""
+        entry.function.get(row)
+        entry.function.memory("i32.load", column)
+        entry.function.op("i64.extend_i32_u")
+
+    def _push_stable_offset(self, entry: Entry, part: int) -> None:
+        f = entry.function
+        f.get(part)
+        f.op("i64.extend_i32_u")
+        f.i64(self.part_bytes)
+        f.op("i64.mul")
+        f.i64(PAGE_BYTES)
+        f.op("i64.add")
+
+
+def _bytes_at(segments: Sequence[DataSegment], place: Place) -> bytes | memoryview:
+    """What a memory with these segments, sorted by address, holds at a place; a view where one segment covers it."""
+    end = place.address + place.size
+    found = [s for s in segments if s.address < end and place.address < s.address + len(s.data)]
+    if len(found) == 1 and found[0].address <= place.address and end <= found[0].address + len(found[0].data):
+        start = place.address - found[0].address
+        return memoryview(found[0].data)[start : start + place.size]
+    joined = bytearray(place.size)
+    for segment in found:
+        first, last = max(segment.address, place.address), min(segment.address + len(segment.data), end)
+        joined[first - place.address : last - place.address] = segment.data[
+            first - segment.address : last - segment.address
+        ]
+    return bytes(joined)
+
+
+def _pages(places: Sequence[Place]) -> int:
+    mask = 0
+    for place in places:
+        mask |= place.pages
+    return mask
