@@ -265,6 +265,22 @@ def test_clamp_of_i64() -> None:
     np.testing.assert_array_equal(found, np.clip(x, *bounds.values()))
 
 
+def test_arithmetic_shift_of_i64_with_rounding() -> None:
+    x, amounts = integers(np.int64), np.arange(64, dtype=np.int64)
+    last_out = np.where(amounts > 0, x >> np.maximum(amounts - 1, 0) & 1, 0)
+    op = one_op("arithmetic_right_shift", ("i64", "i64"), "i64", round=True)
+    found = evaluate(op, [("i64", x), ("i64", amounts)], 2)
+    np.testing.assert_array_equal(found, (x >> amounts) + last_out)
+    op = one_op("arithmetic_right_shift", ("i64",), "i64", [(37, "i64")], round=True)
+    np.testing.assert_array_equal(evaluate(op, [("i64", x)], 2), (x >> 37) + (x >> 36 & 1))
+
+
+def test_leading_zeros_of_i64() -> None:
+    x = integers(np.int64) >> np.arange(64)
+    expected = [64 - value.bit_length() if value >= 0 else 0 for value in x.tolist()]
+    np.testing.assert_array_equal(evaluate(one_op("clz", ("i64",), "i64"), [("i64", x)], 2), expected)
+
+
 def test_arithmetic_shift_with_rounding() -> None:
     x, amounts = integers(np.int32), (np.arange(64) % 32).astype(np.int32)
     wide = x.astype(np.int64)

@@ -108,15 +108,16 @@ def test_extrema_and_nan(axis: int) -> None:
     np.testing.assert_array_equal(found, np.nanmin(x, axis, keepdims=True))
 
 
-@pytest.mark.parametrize("element", ["f32", "i8", "i32", "bf16"])
+@pytest.mark.parametrize("result", ["i32", "i64"])
+@pytest.mark.parametrize("element", ["f32", "i8", "i32", "bf16", "i64"])
 @pytest.mark.parametrize(
     ("shape", "axis"), [((3, 50), 1), ((1, 1000), 1), ((40, 9), 0), ((2, 5, 6), 1), ((6,), 0), ((3, 1), 1)]
 )
-def test_argmax_takes_the_first(shape, axis: int, element: str) -> None:
+def test_argmax_takes_the_first(shape, axis: int, element: str, result: str) -> None:
     x = np.random.default_rng(5).integers(-9, 9, shape).astype(DTYPES[element])
-    np.testing.assert_array_equal(
-        reduce("argmax", x, element, axis, "i32"), x.astype(np.float32).argmax(axis)
-    )
+    found = reduce("argmax", x, element, axis, result)
+    np.testing.assert_array_equal(found, x.astype(np.float32).argmax(axis))
+    assert found.dtype == DTYPES[result]
 
 
 def test_argmax_and_nan() -> None:

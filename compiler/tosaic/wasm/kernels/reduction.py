@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, Kernel, KernelOptions, KernelRequest, View
 from tosaic.wasm.kernels.fold import fold_across, fold_axes, fold_for
 from tosaic.wasm.kernels.vector_nest import Own, Work, build_kernel
-from tosaic.wasm.lanes import FLOAT, INT64, KINDS
-from tosaic.wasm.math import splat_i32
+from tosaic.wasm.lanes import FLOAT, INT64, KINDS, low_words
+from tosaic.wasm.math import splat_i32, splat_i64
 from tosaic.wasm.nest import Axis, load_at, pointer_loop
 
 _LEAST_ACROSS = 8
@@ -71,12 +70,12 @@ def _without_axis(view: View, axis: int) -> View:
 def _argmax(view: View, axis: int, nan_mode: str, result: str):
     """The index of the first maximum; a NaN counts as the maximum (PROPAGATE) or is passed over (IGNORE)."""
     element, size, stride = view.element, view.shape[axis], view.strides[axis]
-    if KINDS[element] == INT64:
-        raise TosaicError(f"tosa.argmax on {element} has no kernel")
 
     def emit(f: Function, lanes: int, pointer: int, offset: int, step: int) -> None:
         _Argmax(f, element, lanes, step, nan_mode).run(pointer, offset, size, stride)
-        if KINDS[result] == INT64:
+        if KINDS[result] != KINDS[element] == INT64:
+            low_words(f)
+        elif KINDS[result] == INT64 != KINDS[element]:
             f.op("i64x2.extend_low_i32x4_s")
 
     return emit
@@ -88,6 +87,7 @@ class _Argmax:
     def __init__(self, f: Function, element: str, lanes: int, step: int, nan_mode: str) -> None:
         self.f, self.element, self.lanes, self.step = f, element, lanes, step
         self.is_float, self.ignores_nan = KINDS[element] == FLOAT, nan_mode == "IGNORE"
+        self.shape, self.splat = ("i64x2", splat_i64) if KINDS[element] == INT64 else ("i32x4", splat_i32)
         self.x, self.best, self.index, self.base, self.mask = (f.local("v128") for _ in range(5))
 
     def run(self, pointer: int, offset: int, size: int, stride: int) -> None:
@@ -99,15 +99,15 @@ class _Argmax:
         load_at(f, self.element, self.lanes, start, 0, self.step)
         f.set(self.best)
         for local in (self.index, self.base):
-            splat_i32(f, 0)
+            self.splat(f, 0)
             f.set(local)
         trips = (size - 1) // _ARGMAX_UNROLL
         if trips > 1:
             with pointer_loop(f, trips, (stride * _ARGMAX_UNROLL,), (start,)) as advance:
                 self._compare_range(start, range(1, _ARGMAX_UNROLL + 1), stride)
                 f.get(self.base)
-                splat_i32(f, _ARGMAX_UNROLL)
-                f.op("i32x4.add")
+                self.splat(f, _ARGMAX_UNROLL)
+                f.op(f"{self.shape}.add")
                 f.set(self.base)
                 advance((0,))
         done = trips * _ARGMAX_UNROLL if trips > 1 else 0
@@ -133,7 +133,7 @@ class _Argmax:
         """(x, best) -> mask."""
         f = self.f
         if not self.is_float:
-            f.op("i32x4.gt_s")
+            f.op(f"{self.shape}.gt_s")
         elif self.ignores_nan:  # better, or the first number after NaN
             f.op("f32x4.gt")
             for local in (self.x, self.x, self.best, self.best):
@@ -163,5 +163,5 @@ class _Argmax:
 
     def _push_index(self, i: int) -> None:
         self.f.get(self.base)
-        splat_i32(self.f, i)
-        self.f.op("i32x4.add")
+        self.splat(self.f, i)
+        self.f.op(f"{self.shape}.add")

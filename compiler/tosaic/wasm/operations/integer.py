@@ -10,7 +10,7 @@ from tosaic.wasm.lanes import (
     wrap,
     zero_extend,
 )
-from tosaic.wasm.math import splat_i32
+from tosaic.wasm.math import splat_i32, splat_i64
 
 
 def _shift_by_lane(operator: str) -> Operation:
@@ -58,52 +58,57 @@ def _arithmetic_right_shift(e: Emission, node: Operands) -> None:
     """value >> amount, plus the last bit shifted out if `round`."""
     value, amount = node.arguments
     constant = e.constant(amount)
-    if e.kind(value) != INT32 and node.attributes.get("round", False):
-        raise unsupported(e, node)
     if not node.attributes.get("round", False) or constant == 0:
         _shift_by_lane("shr_s")(e, node)
         return
-    f = e.f
+    f, shape = e.f, _SHAPES[e.kind(value)]
     x = e.push_local(value)
     f.get(x)
     if constant is not None:
         f.i32(int(constant))
-        f.op("i32x4.shr_s")
+        f.op(f"{shape}.shr_s")
         f.get(x)
         f.i32(int(constant) - 1)
-        f.op("i32x4.shr_s")
-        splat_i32(f, 1)
+        f.op(f"{shape}.shr_s")
+        _SPLATS[shape](f, 1)
         f.op("v128.and")
-        f.op("i32x4.add")
+        f.op(f"{shape}.add")
     else:
         amounts = e.push_local(amount)
         for lane in range(e.lanes):
-            _rounded_shift_lane(f, x, amounts, lane)
+            _rounded_shift_lane(f, x, amounts, lane, shape)
         f.release(amounts)
     f.release(x)
     wrap(f, e.element(node.index))
 
 
-def _rounded_shift_lane(f: Function, x: int, amounts: int, lane: int) -> None:
+_SPLATS = {"i32x4": splat_i32, "i64x2": splat_i64}
+
+
+def _rounded_shift_lane(f: Function, x: int, amounts: int, lane: int, shape: str) -> None:
     """Replace a lane by (x >> s) + ((x >> (s - 1)) & (s != 0))."""
+    scalar = shape[:3]
+    push_number = f.i32 if scalar == "i32" else f.i64
 
     def push_amount() -> None:
         f.get(amounts)
-        f.lane("i32x4.extract_lane", lane)
+        f.lane(f"{shape}.extract_lane", lane)
 
     for short_by in (0, 1):
         f.get(x)
-        f.lane("i32x4.extract_lane", lane)
+        f.lane(f"{shape}.extract_lane", lane)
         push_amount()
-        f.i32(short_by)
-        f.op("i32.sub")
-        f.op("i32.shr_s")
+        push_number(short_by)
+        f.op(f"{scalar}.sub")
+        f.op(f"{scalar}.shr_s")
     push_amount()
-    f.i32(0)
-    f.op("i32.ne")
-    f.op("i32.and")
-    f.op("i32.add")
-    f.lane("i32x4.replace_lane", lane)
+    push_number(0)
+    f.op(f"{scalar}.ne")
+    if scalar == "i64":
+        f.op("i64.extend_i32_u")
+    f.op(f"{scalar}.and")
+    f.op(f"{scalar}.add")
+    f.lane(f"{shape}.replace_lane", lane)
 
 
 def _clz(e: Emission, node: Operands) -> None:
