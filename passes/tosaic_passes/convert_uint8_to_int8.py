@@ -71,7 +71,7 @@ class ConvertUint8ToInt8Pass:
             operations = list(_all_operations(block))
             editor = OnnxEditor(program.weights)
             values = _convertible(operations, editor)
-            for operation in operations:
+            for operation in operations if values else ():
                 _move_zero_points(operation, values, editor)
             for value in values:
                 value.set_type(ir.RankedTensorType.get(shape_of(value), element_type(_INT8)))
@@ -88,11 +88,12 @@ def _all_operations(block: ir.Block) -> Iterator[ir.Operation]:
 
 def _convertible(operations: list[ir.Operation], editor: OnnxEditor) -> set[ir.Value]:
     """The largest set of uint8 values that producers and readers can hold as int8 together."""
+    unsigned = element_type(_UINT8)
     values = {
         result
         for operation in operations
         for result in operation.results
-        if isinstance(result.type, ir.RankedTensorType) and dtype_of(result) == _UINT8
+        if isinstance(result.type, ir.RankedTensorType) and result.type.element_type == unsigned
     }
     while dropped := {value for value in values if not _can_convert(value, values, editor)}:
         values -= dropped

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch_mlir import ir
+from torch_mlir.dialects._ods_common import _cext
 
 from tosaic_passes.weights import WeightTable
+
+_cext.globals.append_dialect_search_prefix("tosaic_passes.dialects")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""`onnx.*`: no classes (docs/design.md, contract 1)."""
