@@ -29,6 +29,7 @@ MANIFEST = {
     "multiply_adds": 50,
     "memory_bytes": 3 * 2**20,
     "files": {"canister.wasm": {"bytes": 2048}},
+    "uploads": [],
 }  # fmt: skip
 
 
@@ -73,6 +74,10 @@ def test_summary_is_one_line():
 def test_summary_says_that_a_query_will_do():
     manifest = MANIFEST | {"query": {"name": "infer_query", "predicted": 241_000, "exact": True}}
     assert "(fits a query)" in summary(manifest)
+
+
+def test_summary_tells_what_is_uploaded():
+    assert summary(MANIFEST | {"uploads": [{}] * 3}).endswith("KiB and 3 chunks of weights to upload")
 
 
 def test_page_shows_every_op_with_its_share_and_escapes_names():

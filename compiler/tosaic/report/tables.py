@@ -68,11 +68,13 @@ def summary(manifest: Mapping[str, Any]) -> str:
     count = f"{len(messages)} message" + ("s" if len(messages) > 1 else "")
     query = "fits a query" if manifest["query"] else "no query"
     exact = all(message["exact"] for message in messages)
+    chunks = len(manifest["uploads"])
+    uploads = f" and {chunks} chunk{'s' if chunks > 1 else ''} of weights to upload" if chunks else ""
     return (
         f"{_predicted(manifest['total_predicted'], exact)} instructions in {count} ({query}), "
         f"{_predicted(manifest['cycles'], exact)} cycles, about {manifest['seconds']:.0f} s, "
         f"{manifest['multiply_adds']:,} multiply-adds, {_bytes(manifest['memory_bytes'])} of memory, "
-        f"canister.wasm {_bytes(manifest['files']['canister.wasm']['bytes'])}"
+        f"canister.wasm {_bytes(manifest['files']['canister.wasm']['bytes'])}{uploads}"
     )
 
 
