@@ -22,6 +22,7 @@ from tosaic_passes.onnx_to_tosa.dtypes import (
     FLOAT32,
     INT8,
     INT32,
+    MAX_RANK,
     UINT32,
     arithmetic_dtype,
     is_float,
@@ -31,6 +32,7 @@ from tosaic_passes.onnx_to_tosa.dtypes import (
     storage_type,
 )
 from tosaic_passes.onnx_to_tosa.emitter import Operand
+from tosaic_passes.onnx_to_tosa.merging import merge, runs
 from tosaic_passes.onnx_to_tosa.shaping import ShapeBuilder
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
@@ -288,6 +290,10 @@ class TosaBuilder(ShapeBuilder):
         if x.array is not None:
             result = folding.REDUCTIONS[name](x.array, axis=tuple(axes), keepdims=True)
             return self.reshape(self.constant(np.asarray(result)), shape)
+        if x.rank > MAX_RANK:
+            groups = self._few(runs([axis in axes for axis in range(x.rank)]), x.rank)
+            reduced = [index for index, group in enumerate(groups) if group[0] in axes]
+            return self.reshape(self.reduce(name, self.reshape(x, merge(x.shape, groups)), reduced), shape)
         wide = x if x.dtype == BOOL else self.cast(x, arithmetic_dtype(x.dtype))
         for axis in axes:
             if wide.shape[axis] != 1:

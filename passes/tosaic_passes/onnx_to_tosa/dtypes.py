@@ -7,6 +7,7 @@ has no 64-bit numbers and no data below 8 bits), and `storage_type` gives the ML
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import ml_dtypes
@@ -99,9 +100,14 @@ def storage_dtype(dtype: np.dtype) -> np.dtype:
     return _SIGNLESS.get(dtype, dtype)
 
 
+def held_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape in which TOSA holds a tensor: its own up to rank 6, flat above."""
+    return tuple(shape) if len(shape) <= MAX_RANK else (math.prod(shape),)
+
+
 def storage_type(shape: Sequence[int], dtype: np.dtype) -> ir.RankedTensorType:
     """The TOSA type of a tensor with a narrowed dtype."""
-    return ir.RankedTensorType.get(shape, element_type(storage_dtype(dtype)))
+    return ir.RankedTensorType.get(held_shape(shape), element_type(storage_dtype(dtype)))
 
 
 def is_float(dtype: np.dtype) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from torch_mlir import ir
 
-from tosaic_passes.onnx_to_tosa.dtypes import MAX_RANK, storage_type, store
+from tosaic_passes.onnx_to_tosa.dtypes import held_shape, storage_type, store
 from tosaic_passes.onnx_to_tosa.failure import LoweringFailure
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 from tosaic_passes.weights import WeightTable
@@ -45,7 +45,7 @@ class Emitter:
         if tensor.size == 0:
             self.fail(f"TOSA has no tensors without elements, and this one has shape {list(tensor.shape)}")
         try:
-            attribute = self._weights.attribute(store(tensor.array))
+            attribute = self._weights.attribute(store(tensor.array).reshape(held_shape(tensor.shape)))
         except ValueError as error:
             raise LoweringFailure(str(error)) from None
         return self._constant_value("tosa.const", attribute, attribute.type)
@@ -69,8 +69,6 @@ class Emitter:
         shape, dtype = tuple(int(size) for size in shape), np.dtype(dtype)
         if 0 in shape:
             return self.constant(np.zeros(shape, dtype))
-        if len(shape) > MAX_RANK:
-            self.fail(f"a tensor of rank {len(shape)} is above TOSA's highest rank, {MAX_RANK}")
         values = [self.value(x) if isinstance(x, Tensor) else x for x in operands]
         operation = ir.Operation.create(
             f"tosa.{name}",

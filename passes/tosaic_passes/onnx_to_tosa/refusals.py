@@ -12,6 +12,7 @@ _OPTIONALS = "TOSA has tensors only, no optional values"
 REASONS: dict[str, str] = {
     "Bernoulli": _RANDOM,
     "ImageDecoder": "an image file has no static size, and TOSA has no decoder",
+    "MaxRoiPool": "its windows are as large as its regions, which are data; RoiAlign reads a fixed number of points",
     "Multinomial": _RANDOM,
     "Optional": _OPTIONALS,
     "OptionalGetElement": _OPTIONALS,

@@ -4,18 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch_mlir import ir
 
 from tosaic_passes.onnx_to_tosa import folding
-from tosaic_passes.onnx_to_tosa.dtypes import MAX_LIST
+from tosaic_passes.onnx_to_tosa.dtypes import MAX_LIST, MAX_RANK, held_shape
 from tosaic_passes.onnx_to_tosa.emitter import Emitter, Operand
+from tosaic_passes.onnx_to_tosa.merging import Groups, broadcast_alike, merge, moved_together, separate
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
 
 class ShapeBuilder(Emitter):
     """Shapes, slices, padding: numpy's meaning, without the operands that TOSA wants for it."""
+
+    def emit(
+        self,
+        name: str,
+        operands: Sequence[Tensor | ir.Value],
+        shape: Sequence[int],
+        dtype: Any,
+        **attributes: Any,
+    ) -> Tensor:
+        """Any TOSA op with one result; above rank 6 elementwise ones only, on merged dimensions."""
+        tensors = [x for x in operands if isinstance(x, Tensor) and x.rank > 1]
+        rank = max([len(shape), *(x.rank for x in tensors)])
+        if rank <= MAX_RANK:
+            return super().emit(name, operands, shape, dtype, **attributes)
+        if any(x.rank != len(shape) for x in tensors):
+            self.fail(f"a tensor of rank {rank} is above TOSA's highest rank, {MAX_RANK}")
+        groups = self._few(broadcast_alike(shape, [x.shape for x in tensors]), rank)
+        small = [
+            self.reshape(x, merge(x.shape, groups)) if isinstance(x, Tensor) and x.rank > 1 else x
+            for x in operands
+        ]
+        return self.reshape(super().emit(name, small, merge(shape, groups), dtype, **attributes), shape)
+
+    def _few(self, groups: Groups, rank: int) -> Groups:
+        """Fails where dimensions merged in this way are still more than TOSA has."""
+        if len(groups) > MAX_RANK:
+            self.fail(
+                f"its rank {rank} is above TOSA's highest, {MAX_RANK}, even with what goes together merged"
+            )
+        return groups
+
+    def _apart(self, touched: Sequence[int], rank: int) -> Groups:
+        return self._few(separate(rank, touched), rank)
 
     def with_rank(self, x: Tensor, rank: int) -> Tensor:
         """Dimensions of size 1 put before the others until the rank is reached."""
@@ -28,7 +63,11 @@ class ShapeBuilder(Emitter):
             return x
         if x.array is not None:
             return self.constant(x.array.reshape(shape))
-        return self.emit("reshape", [x, self.shape_value(shape)], shape, x.dtype)
+        before, after = held_shape(x.shape), held_shape(shape)
+        held = Tensor(before, x.dtype, value=x.value)
+        if before != after:
+            held = super().emit("reshape", [held, self.shape_value(after)], after, x.dtype)
+        return Tensor(shape, x.dtype, value=held.value)
 
     def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """Dimension i of the result is dimension perm[i] of x."""
@@ -38,7 +77,15 @@ class ShapeBuilder(Emitter):
         if x.array is not None:
             return self.constant(x.array.transpose(perm))
         shape = [x.shape[axis] for axis in perm]
+        if x.rank > MAX_RANK:
+            return self._transpose_merged(x, perm, shape)
         return self.emit("transpose", [x], shape, x.dtype, perms=ir.DenseI32ArrayAttr.get(perm))
+
+    def _transpose_merged(self, x: Tensor, perm: Sequence[int], shape: Sequence[int]) -> Tensor:
+        groups = self._few(moved_together(x.shape, perm), x.rank)
+        before = sorted(groups)
+        small = self.reshape(x, merge(x.shape, before))
+        return self.reshape(self.transpose(small, [before.index(group) for group in groups]), shape)
 
     def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         """Tensors one after the other along an axis; empty ones vanish."""
@@ -53,6 +100,10 @@ class ShapeBuilder(Emitter):
             return self.concat(parts, axis)
         shape = list(full[0].shape)
         shape[axis] = sum(x.shape[axis] for x in full)
+        if len(shape) > MAX_RANK:
+            groups = separate(len(shape), [axis])
+            small = [self.reshape(x, merge(x.shape, groups)) for x in full]
+            return self.reshape(self.concat(small, groups.index([axis])), shape)
         return self.emit("concat", full, shape, full[0].dtype, axis=axis)
 
     def slice(self, x: Tensor, starts: Sequence[int], sizes: Sequence[int]) -> Tensor:
@@ -62,6 +113,11 @@ class ShapeBuilder(Emitter):
             return x
         if x.array is not None:
             return self.constant(x.array[tuple(slice(s, s + n) for s, n in zip(starts, sizes))])
+        if x.rank > MAX_RANK:
+            groups = self._apart([i for i, size in enumerate(x.shape) if sizes[i] != size], x.rank)
+            small = self.reshape(x, merge(x.shape, groups))
+            cut = self.slice(small, [starts[group[0]] for group in groups], merge(sizes, groups))
+            return self.reshape(cut, sizes)
         return self.emit("slice", [x, self.shape_value(starts), self.shape_value(sizes)], sizes, x.dtype)
 
     def slice_axis(self, x: Tensor, axis: int, start: int, size: int) -> Tensor:
@@ -83,6 +139,11 @@ class ShapeBuilder(Emitter):
             return self.broadcast_to(self.reshape(fill, ()), shape)
         if fill.array is None:
             return self._pad_computed(x, before, after, fill)
+        if x.rank > MAX_RANK:
+            groups = self._apart([i for i in range(x.rank) if before[i] or after[i]], x.rank)
+            small = self.reshape(x, merge(x.shape, groups))
+            low, high = ([widths[group[0]] for group in groups] for widths in (before, after))
+            return self.reshape(self.pad(small, low, high, fill), shape)
         flat = [width for pair in zip(before, after) for width in pair]
         return self.emit("pad", [x, self.shape_value(flat), self.reshape(fill, (1,))], shape, x.dtype)
 
@@ -107,6 +168,10 @@ class ShapeBuilder(Emitter):
         shape = [size * count for size, count in zip(x.shape, multiples)]
         if x.array is not None and math.prod(shape) <= max(folding.GROWTH_LIMIT, x.size):
             return self.constant(np.tile(x.array, multiples))
+        if x.rank > MAX_RANK:
+            groups = self._apart([i for i, count in enumerate(multiples) if count != 1], x.rank)
+            small = self.reshape(x, merge(x.shape, groups))
+            return self.reshape(self.tile(small, [multiples[group[0]] for group in groups]), shape)
         return self.emit("tile", [x, self.shape_value(multiples)], shape, x.dtype)
 
     def broadcast_to(self, x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -120,7 +185,13 @@ class ShapeBuilder(Emitter):
         """x with one dimension back to front."""
         if x.array is not None:
             return self.constant(np.flip(x.array, axis))
-        return x if x.shape[axis] == 1 else self.emit("reverse", [x], x.shape, x.dtype, axis=axis)
+        if x.shape[axis] == 1:
+            return x
+        if x.rank > MAX_RANK:
+            groups = separate(x.rank, [axis])
+            small = self.reshape(x, merge(x.shape, groups))
+            return self.reshape(self.reverse(small, groups.index([axis])), x.shape)
+        return self.emit("reverse", [x], x.shape, x.dtype, axis=axis)
 
     def broadcast_shape(self, *tensors: Tensor) -> tuple[int, ...]:
         """The shape of tensors broadcast together as numpy does."""

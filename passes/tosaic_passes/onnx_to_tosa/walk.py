@@ -163,6 +163,8 @@ class FunctionLowering:
             self._fail("main", "graph", f"an output of type {value.type} is no tensor of numbers")
             return ir.Operation.create("ic.failed", results=[value.type]).results[0]
         try:
+            if tensor.rank > MAX_RANK:
+                raise LoweringFailure(f"its rank {tensor.rank} is above TOSA's highest rank, {MAX_RANK}")
             return self._context.value(tensor)
         except LoweringFailure as failure:
             self._fail("main", "graph", f"an output: {failure.reason}", failure.remedy)
