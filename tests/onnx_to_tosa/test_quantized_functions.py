@@ -40,6 +40,22 @@ def test_sum_and_product(op: str, dtype: str, known: bool) -> None:
     check(op, {"a": integers(dtype, 4, 16)} | parameters, domain=CONTRIB, constants=constants)
 
 
+@pytest.mark.parametrize("scales", [(1e-6, 2e-7, 3.0), (4e6, 1.0, 0.3), (-0.1037, 0.0513, 0.2)], ids=str)
+def test_sum_with_unusual_scales(scales: tuple[float, float, float]) -> None:
+    parameters = {
+        "as": scalar(scales[0]),
+        "az": scalar(-3, "int8"),
+        "b": integers("int8", 16, 16),
+        "bs": scalar(scales[1]),
+        "bz": scalar(0, "int8"),
+        "cs": scalar(scales[2]),
+        "cz": scalar(7, "int8"),
+    }
+    operands = {"a": integers("int8", 16, 16)} | parameters
+    constants = [name for name in parameters if name != "b"]
+    check("QLinearAdd", operands, domain=CONTRIB, constants=constants)
+
+
 @pytest.mark.parametrize("zero", [0, 1])
 @pytest.mark.parametrize("scales", [(1, 1, 2), (0.5, 0.75, 1), (0.25, 1, 16)], ids=str)
 @pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])

@@ -29,7 +29,7 @@ from tosaic_passes.onnx_to_tosa.windows import (
 CONTRIB = "com.microsoft"
 _SUM_BITS = 30
 """A weighted sum of two 8-bit numbers stays below 2^30."""
-_SHIFTS = range(2, 31)
+_LEAST_SHIFT, _LARGEST_SHIFT = 2, 30
 
 Function = Callable[[LoweringContext, Tensor], Tensor]
 
@@ -80,17 +80,28 @@ def qlinear_add(
     """A sum weighted by the ratios of the scales, in i32 with a common shift, then `tosa.rescale`."""
     left, right = _quantized(ctx, a, a_scale, a_zero), _quantized(ctx, b, b_scale, b_zero)
     target = _Target.of(ctx, c_scale, c_zero, a.dtype)
-    if not (_is_constant(left, right) and target.is_constant):
+    weights = _weights(left, right, target)
+    if weights is None:
         return target.quantized(ctx, ctx.add(dequantize(ctx, left), dequantize(ctx, right)))
-    ratios = [_number(x.scale) / _number(target.scale) for x in (left, right)]
-    shift = _SUM_BITS - 8 - math.ceil(math.log2(sum(ratios)))
-    if shift not in _SHIFTS:
-        ctx.fail(f"the scales of the operands are {sum(ratios):g} times that of the result")
-    weights = [ratio * 2**shift for ratio in ratios]
-    weighted = [ctx.mul(_centred(ctx, x), round(w)) for x, w in zip((left, right), weights, strict=True)]
-    exact = all(weight.is_integer() for weight in weights)
+    shift, *factors = weights
+    weighted = [ctx.mul(_centred(ctx, x), round(w)) for x, w in zip((left, right), factors, strict=True)]
+    exact = all(factor.is_integer() for factor in factors)
     scale = ctx.constant(np.float32(2.0**-shift))
     return requantize(ctx, ctx.add(*weighted), scale, target.zero, rounds_last=True, exact=exact)
+
+
+def _weights(left: Quantized, right: Quantized, target: _Target) -> tuple[int, float, float] | None:
+    """A shift, and the ratios of the operands' scales to that of the result times 2^shift, so that sums fit i32.
+
+    None where scales or zero points are computed, negative, or too large.
+    """
+    if not (_is_constant(left, right) and target.is_constant):
+        return None
+    first, second = (_number(x.scale) / _number(target.scale) for x in (left, right))
+    if min(first, second) <= 0:
+        return None
+    shift = min(_LARGEST_SHIFT, _SUM_BITS - 8 - math.ceil(math.log2(first + second)))
+    return None if shift < _LEAST_SHIFT else (shift, first * 2**shift, second * 2**shift)
 
 
 @lowering("QLinearMul", domain=CONTRIB)
