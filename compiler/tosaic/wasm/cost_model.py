@@ -7,9 +7,12 @@ import operator
 from collections.abc import Sequence
 from typing import Protocol
 
-from tosaic.wasm.grouping import Cluster, operations_of
-from tosaic.wasm.memory_plan import Step, touched
-from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, call_cost, plan
+from tosaic.wasm.calls import calls_of
+from tosaic.wasm.function import Function
+from tosaic.wasm.grouping import operations_of
+from tosaic.wasm.layout import Work
+from tosaic.wasm.memory_plan import touched
+from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, emit_tasks, plan
 from tosaic.wasm.shares import shares
 from tosaic_passes.cost_model import Charge, KernelCost
 from tosaic_passes.program import Program
@@ -49,7 +52,7 @@ class WasmCostModel:
         works = planned.layout.works
         operations = operations_of(planned.graph, [work.cluster for work in works if work.cluster])
         return [
-            self._cost(work.cluster, ops, planned.steps_of[work])
+            self._cost(planned, work, ops)
             for work, ops in zip(works, [*operations, *([[]] * (len(works) - len(operations)))])
         ]
 
@@ -72,8 +75,11 @@ class WasmCostModel:
         self._planned = (program, assemble(planned, self.store.prices))
         return planned
 
-    def _cost(self, cluster: Cluster | None, operations: Sequence, steps: Sequence[Step]) -> KernelCost:
-        instructions = sum(call_cost(step, self.store.prices) for step in steps)
+    def _cost(self, planned: Plan, work: Work, operations: Sequence) -> KernelCost:
+        function = Function("", self.store.prices)
+        emit_tasks(function, work.calls, planned.step_of)
+        instructions = function.cost - self.store.prices.function_entry
+        steps = [planned.step_of[call] for call in calls_of(work.calls)]
         masks = [touched(step) for step in steps]
         charge = Charge(
             instructions,
@@ -81,6 +87,7 @@ class WasmCostModel:
             functools.reduce(operator.or_, (writes for _, writes in masks), 0),
         )
         requests = [step.call.request for step in steps]
-        own = shares(instructions, cluster, requests, self.store.prices) if cluster else []
+        own = shares(instructions, work.cluster, requests, self.store.prices) if work.cluster else []
         folded = [0] * (len(operations) - len(own))
-        return KernelCost(tuple(operations), (*folded, *own), charge, exact=all(step.exact for step in steps))
+        exact = function.exact and all(step.exact for step in steps)
+        return KernelCost(tuple(operations), (*folded, *own), charge, exact)

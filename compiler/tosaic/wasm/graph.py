@@ -39,7 +39,12 @@ class Value:
 @dataclass(eq=False)
 class Node:
     """One TOSA op. `op` is its name without prefix; operands that must be constants (shapes, zero points) are
-    Python values in `attributes`, all others are `inputs`."""
+    Python values in `attributes`, all others are `inputs`.
+
+    Regions are graphs of their own. Their inputs are those of the node (for `cond_if` without the condition, the
+    first one); constants are known inside. The first inputs of a `while_loop`, as many as it has outputs, are its
+    states; what it hands on unchanged is none of its outputs.
+    """
 
     op: str
     index: int
@@ -48,6 +53,7 @@ class Node:
     attributes: Mapping[str, Any]
     operation: ir.Operation = field(repr=False)
     segment: int = 0
+    regions: tuple[Graph, ...] = ()
 
     @property
     def output(self) -> Value:
@@ -74,10 +80,16 @@ class Border:
 
 @dataclass(eq=False)
 class Graph:
-    """A whole program, calls of segments inlined."""
+    """A whole program, calls of segments inlined; or a region, whose inputs and outputs have no names."""
 
     inputs: list[Border] = field(default_factory=list)
     outputs: list[Border] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     folded: list[Folded] = field(default_factory=list)
     segments: list[str] = field(default_factory=list)
+
+
+def scalar(array: np.ndarray) -> int | float:
+    """The one value of a single-element array as a Python number; bool counts as int."""
+    value = array.reshape(-1)[0]
+    return float(value) if array.dtype.kind not in "biu" else int(value)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tosaic.wasm.graph import Border, Graph, Node, Value
-from tosaic.wasm.grouping import MATRIX_OPS, REDUCTIONS, Cluster, is_pointwise
+from tosaic.wasm.calls import Branch, Buffer, Call, Loop, Placed, Task
+from tosaic.wasm.graph import Border, Graph, Node, Value, scalar
+from tosaic.wasm.grouping import MATRIX_OPS, REDUCTIONS, Cluster, clusters, is_pointwise
 from tosaic.wasm.kernel import Expression, KernelRequest, Operand
-from tosaic.wasm.translate import scalar
 from tosaic.wasm.views import MOVEMENTS, Window, moved, tiled
 
 _STRIDED = MATRIX_OPS | REDUCTIONS | {"avg_pool2d", "max_pool2d"}
@@ -32,38 +32,12 @@ _SCALAR_OPERANDS = {
 
 
 @dataclass(eq=False)
-class Buffer:
-    """Memory of its own. `array` is given for constants; `pinned` buffers hold the program's results."""
-
-    bytes: int
-    array: np.ndarray | None = None
-    pinned: bool = False
-    is_input: bool = False
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A tensor in memory: its buffer, and the window of it that the tensor is."""
-
-    buffer: Buffer
-    window: Window
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One kernel call: what is asked for, and where each input and output of the request lies."""
-
-    request: KernelRequest
-    places: tuple[Placed, ...]
-
-
-@dataclass(eq=False)
 class Work:
     """What one cluster executes: no call if it only renames memory, several if it moves data in pieces."""
 
     cluster: Cluster | None
     segment: int
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Task] = field(default_factory=list)
 
 
 @dataclass
@@ -73,27 +47,26 @@ class Layout:
     outputs: list[Placed]
 
 
-def lay_out(graph: Graph, clusters: Sequence[Cluster], border_itemsize: Callable[[str], int]) -> Layout:
+def lay_out(graph: Graph, found: Sequence[Cluster], border_itemsize: Callable[[str], int]) -> Layout:
     """Choose the place of every value and state the kernel calls.
 
     `border_itemsize(dtype)` is the size of an element at the border: the buffers of inputs and outputs have room
     for it. Outputs are dense and each has a buffer of its own.
     """
-    return _Layout(graph, clusters, border_itemsize).run()
+    return _Layout(graph, found, border_itemsize).run()
 
 
 class _Layout:
-    def __init__(
-        self, graph: Graph, clusters: Sequence[Cluster], border_itemsize: Callable[[str], int]
-    ) -> None:
+    def __init__(self, graph: Graph, found: Sequence[Cluster], border_itemsize: Callable[[str], int]) -> None:
         self.graph = graph
-        self.clusters = clusters
+        self.clusters = found
         self.border_itemsize = border_itemsize
-        self.cluster_of = {node: cluster for cluster in clusters for node in cluster.nodes}
+        self.cluster_of = {node: cluster for cluster in found for node in cluster.nodes}
         self.places: dict[Value, Placed] = {}
         self.results: dict[Value, Border] = {}
         self.tenants: dict[Buffer, list[Value]] = {}
-        self.number_of = {cluster: number for number, cluster in enumerate(clusters)}
+        self.number_of = {cluster: number for number, cluster in enumerate(found)}
+        self.foreign: set[Buffer] = set()
 
     def run(self) -> Layout:
         inputs = [
@@ -105,6 +78,19 @@ class _Layout:
         self._place_parts()
         works = [Work(c, c.segment, list(self._calls(c))) for c in self.clusters]
         return Layout(works, inputs, list(self._outputs(works)))
+
+    def run_region(self, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> list[Task]:
+        """The calls of a region whose inputs and outputs have their places, all dense."""
+        self.foreign = {place.buffer for place in (*inputs, *outputs)}
+        self.places.update((border.value, place) for border, place in zip(self.graph.inputs, inputs))
+        for border, place in zip(self.graph.outputs, outputs, strict=True):
+            if border.value.producer is not None:
+                self.results.setdefault(border.value, border)
+                self.places.setdefault(border.value, place)
+        self._place_parts()
+        tasks = [task for cluster in self.clusters for task in self._calls(cluster)]
+        found = [self._place(border.value) for border in self.graph.outputs]
+        return [*tasks, *self._copies(found, outputs)]
 
     # Places
 
@@ -191,11 +177,15 @@ class _Layout:
 
     # Calls
 
-    def _calls(self, cluster: Cluster) -> Iterator[Call]:
+    def _calls(self, cluster: Cluster) -> Iterator[Task]:
         root = cluster.root
         if not any(value.size for value in cluster.nodes[-1].outputs):
             for value in cluster.nodes[-1].outputs:
                 self._place(value)
+        elif root.op == "cond_if":
+            yield self._branch(root)
+        elif root.op == "while_loop":
+            yield from self._loop(root)
         elif root.op in MOVEMENTS:
             yield from self._movement(root)
         elif root.op == "concat":
@@ -263,6 +253,38 @@ class _Layout:
         if node.inputs[0].size:
             yield self._copy(source, Placed(target.buffer, target.window.slice(start, size)))
 
+    def _branch(self, node: Node) -> Branch:
+        """Both arms read the operands where they are and write into the results' places."""
+        condition, *inputs = (self._place(value) for value in node.inputs)
+        outputs = [self._place(value) for value in node.outputs]
+        then, otherwise = (self._region(graph, inputs, outputs) for graph in node.regions)
+        return Branch(_condition(condition), then, otherwise)
+
+    def _loop(self, node: Node) -> Iterator[Task]:
+        """The states are in the results' places. A trip computes the next ones beside them, since it may read all
+        of them until its end, and then copies."""
+        test, body = node.regions
+        states = [self._place(value) for value in node.outputs]
+        starts = [self._place(value) for value in node.inputs]
+        inputs = [*states, *starts[len(states) :]]
+        following = [Placed(Buffer(value.bytes), _dense(value)) for value in node.outputs]
+        goes_on = Placed(Buffer(1), _dense(test.outputs[0].value))
+        yield from self._copies(starts, states)
+        yield Loop(
+            self._region(test, inputs, [goes_on]),
+            _condition(goes_on),
+            [*self._region(body, inputs, following), *self._copies(following, states)],
+            node.attributes["most_trips"],
+        )
+
+    def _region(self, graph: Graph, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> list[Task]:
+        return _Layout(graph, clusters(graph), self.border_itemsize).run_region(inputs, outputs)
+
+    def _copies(self, sources: Sequence[Placed], targets: Sequence[Placed]) -> list[Call]:
+        return [
+            self._copy(source, target) for source, target in zip(sources, targets) if _differ(source, target)
+        ]
+
     def _copy(self, source: Placed, target: Placed) -> Call:
         element = source.window.view.element
         identity = Expression((("input", (0,), ()),), (element,))
@@ -306,7 +328,7 @@ class _Layout:
     def _is_spent(self, buffer: Buffer, cluster: Cluster, window: Window) -> bool:
         """True if nobody reads the buffer but the cluster, element by element through this window, and others
         that have run already."""
-        if buffer.pinned or buffer.is_input or buffer.array is not None:
+        if buffer.pinned or buffer.is_input or buffer.array is not None or buffer in self.foreign:
             return False
         now = self.number_of[cluster]
         for tenant in self.tenants[buffer]:
@@ -426,6 +448,19 @@ def _call(
     views = tuple(place.window.view for place in outputs)
     request = KernelRequest(op, operands, views, attributes or {}, result, epilogue)
     return Call(request, (*(place for place, _ in inputs), *outputs))
+
+
+def _condition(place: Placed) -> Call:
+    return Call(KernelRequest("condition", (Operand(place.window.view),), ()), (place,))
+
+
+def _dense(value: Value) -> Window:
+    return Window.whole(value.element, value.shape)
+
+
+def _differ(source: Placed, target: Placed) -> bool:
+    """True if a tensor has elements and they are not in place."""
+    return bool(target.window.view.size) and source != target
 
 
 def _constant(element: str, value: int | float) -> Expression:

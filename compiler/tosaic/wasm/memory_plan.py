@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tosaic.prices import PAGE_BYTES
+from tosaic.wasm.calls import Buffer, Call
 from tosaic.wasm.kernel import Kernel
-from tosaic.wasm.layout import Buffer, Call, Layout
+from tosaic.wasm.layout import Layout
 from tosaic.wasm.module import DataSegment
 
 ALIGNMENT = 16
@@ -34,8 +35,8 @@ ALIGNMENT = 16
 class Step:
     """A call of a finished kernel.
 
-    `shares_table` is set where another step reads some pages of a table that this one samples: which pages both
-    touch together depends on data.
+    `shares_table` is set where another step, or this one in another trip of a loop, reads some pages of a table that
+    this one samples: which pages they touch together depends on data.
     """
 
     call: Call
@@ -71,9 +72,11 @@ class _Block:
     address: int = -1
 
 
-def plan_memory(layout: Layout, steps: Sequence[Step], control_bytes: int) -> MemoryPlan:
-    """Place all buffers and fill in the addresses of the steps."""
-    blocks, scratch = _lifetimes(layout, steps)
+def plan_memory(
+    layout: Layout, steps: Sequence[Step], control_bytes: int, loops: Sequence[range] = ()
+) -> MemoryPlan:
+    """Place all buffers and fill in the addresses of the steps. `loops` are the numbers of steps that run again."""
+    blocks, scratch = _lifetimes(layout, steps, loops)
     start = _aligned(control_bytes)
     _pack([*blocks.values(), *scratch.values()], start)
     end = max((b.address + b.bytes for b in [*blocks.values(), *scratch.values()]), default=start)
@@ -84,6 +87,9 @@ def plan_memory(layout: Layout, steps: Sequence[Step], control_bytes: int) -> Me
             weights.store_alone(step.kernel.constants[operand])
     for number, step in enumerate(steps):
         step.addresses = tuple(_addresses(number, step, address_of, scratch, weights))
+    for loop in loops:
+        for number in loop:
+            steps[number].shares_table = bool(steps[number].kernel.sampled)
     _find_shared_tables(steps)
     return MemoryPlan(
         address_of,
@@ -129,7 +135,7 @@ def _find_shared_tables(steps: Sequence[Step]) -> None:
     for sampler in samplers:
         tables = _tables(sampler)
         common = [mask & tables for step, mask in masks.items() if step is not sampler]
-        sampler.shares_table = any(mask not in (0, tables) for mask in common)
+        sampler.shares_table |= any(mask not in (0, tables) for mask in common)
 
 
 def _addresses(
@@ -150,8 +156,14 @@ def _addresses(
         yield scratch[number].address
 
 
-def _lifetimes(layout: Layout, steps: Sequence[Step]) -> tuple[dict[Buffer, _Block], dict[int, _Block]]:
-    """Blocks of all buffers in the arena, and of the scratch memory of steps by their number."""
+def _lifetimes(
+    layout: Layout, steps: Sequence[Step], loops: Sequence[range]
+) -> tuple[dict[Buffer, _Block], dict[int, _Block]]:
+    """Blocks of all buffers in the arena, and of the scratch memory of steps by their number.
+
+    What a loop reads from before it is in use until the last trip has ended. Of the arms of a branch only one runs,
+    so they share memory as if they ran one after the other.
+    """
     blocks = {place.buffer: _Block(place.buffer.bytes, -1, -1) for place in layout.inputs}
     scratch = {}
     for number, step in enumerate(steps):
@@ -164,6 +176,10 @@ def _lifetimes(layout: Layout, steps: Sequence[Step]) -> tuple[dict[Buffer, _Blo
     for place in layout.outputs:
         block = blocks.setdefault(place.buffer, _Block(place.buffer.bytes, -1, len(steps)))
         block.last = len(steps)
+    for loop in loops:
+        for block in blocks.values():
+            if block.first < loop.start <= block.last:
+                block.last = max(block.last, loop.stop - 1)
     return blocks, scratch
 
 

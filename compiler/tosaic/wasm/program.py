@@ -14,14 +14,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.wasm.calls import Branch, Call, Loop, Placed, Task, calls_of, loop_spans
 from tosaic.wasm.function import Function
 from tosaic.wasm.graph import Border, Graph
 from tosaic.wasm.grouping import clusters
 from tosaic.wasm.kernel import ELEMENT_BYTES, Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels import build
-from tosaic.wasm.layout import Layout, Placed, Work, lay_out
+from tosaic.wasm.layout import Layout, lay_out
 from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
 from tosaic.wasm.module import DataSegment
+from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.translate import multiply_adds, read
 from tosaic_passes.program import Program
 
@@ -140,11 +142,11 @@ class KernelStore:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A program with all kernels built and everything placed; `steps_of` gives the kernel calls of each work."""
+    """A program with all kernels built and everything placed; `step_of` knows every kernel call."""
 
     graph: Graph
     layout: Layout
-    steps_of: Mapping[Work, Sequence[Step]]
+    step_of: Mapping[Call, Step]
     memory: MemoryPlan
     control_bytes: int
 
@@ -153,11 +155,10 @@ def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BY
     """Group, lay out, build and place a program. Sets `ic.kernel` on its ops."""
     graph = read(program)
     layout = lay_out(graph, clusters(graph), border_itemsize)
-    steps_of = {
-        work: [Step(call, kernels.kernel(call.request)) for call in work.calls] for work in layout.works
-    }
-    steps = [step for work in layout.works for step in steps_of[work]]
-    return Plan(graph, layout, steps_of, plan_memory(layout, steps, control_bytes), control_bytes)
+    tasks = [task for work in layout.works for task in work.calls]
+    step_of = {call: Step(call, kernels.kernel(call.request)) for call in calls_of(tasks)}
+    memory = plan_memory(layout, list(step_of.values()), control_bytes, list(loop_spans(tasks)))
+    return Plan(graph, layout, step_of, memory, control_bytes)
 
 
 def compile(
@@ -192,28 +193,50 @@ def assemble(planned: Plan, prices: PriceList) -> WasmProgram:
     )
 
 
-def emit_calls(function: Function, steps: Sequence[Step]) -> None:
-    """Call each step's kernel with the addresses of its operands."""
-    for step in steps:
-        for address in step.addresses:
-            function.i32(address)
-        function.call(step.kernel.function)
+def emit_tasks(function: Function, tasks: Sequence[Task], step_of: Mapping[Call, Step]) -> None:
+    """Call each kernel with the addresses of its operands, in branches and loops as the tasks say.
+
+    Which pages a branch or a loop touches depends on data even where its count does not.
+    """
+    for task in tasks:
+        match task:
+            case Call():
+                for address in step_of[task].addresses:
+                    function.i32(address)
+                function.call(step_of[task].kernel.function)
+            case Branch():
+                _emit_branch(function, task, step_of)
+            case Loop():
+                _emit_loop(function, task, step_of)
 
 
-def call_cost(step: Step, prices: PriceList) -> int:
-    """Instructions of one such call, the kernel's own included."""
-    function = Function("", prices)
-    emit_calls(function, [step])
-    return function.cost - prices.function_entry
+def _emit_branch(function: Function, branch: Branch, step_of: Mapping[Call, Step]) -> None:
+    function.exact = False
+    emit_tasks(function, [branch.condition], step_of)
+    with function.if_():
+        emit_tasks(function, branch.then, step_of)
+        function.else_()
+        emit_tasks(function, branch.otherwise, step_of)
+
+
+def _emit_loop(function: Function, loop: Loop, step_of: Mapping[Call, Step]) -> None:
+    """The test stands before the loop and at its end, so a trip has one jump."""
+    function.exact = False
+    test = [*loop.test, loop.condition]
+    emit_tasks(function, test, step_of)
+    with function.if_(), function.loop(max(loop.trips, 1), exact=False):
+        emit_tasks(function, [*loop.body, *test], step_of)
+        function.op("br_if", leb128_unsigned(0))
 
 
 def _segments(planned: Plan, prices: PriceList) -> Iterator[SegmentCode]:
     live = _live_bytes(planned)
     for number, name in enumerate(planned.graph.segments):
         works = [work for work in planned.layout.works if work.segment == number]
-        steps = [step for work in works for step in planned.steps_of[work]]
+        tasks = [task for work in works for task in work.calls]
+        steps = [planned.step_of[call] for call in calls_of(tasks)]
         function = Function(name, prices)
-        emit_calls(function, steps)
+        emit_tasks(function, tasks, planned.step_of)
         masks = [touched(step) for step in steps]
         yield SegmentCode(
             name=name,
@@ -232,7 +255,7 @@ def _live_bytes(planned: Plan) -> list[int]:
     first = {place.buffer: -1 for place in planned.layout.inputs}
     last = {place.buffer: count for place in planned.layout.outputs}
     for work in planned.layout.works:
-        for place in (place for call in work.calls for place in call.places):
+        for place in (place for call in calls_of(work.calls) for place in call.places):
             if place.buffer.array is None:
                 first.setdefault(place.buffer, work.segment)
                 last[place.buffer] = max(last.get(place.buffer, 0), work.segment)

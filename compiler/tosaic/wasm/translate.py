@@ -16,8 +16,9 @@ import numpy as np
 from torch_mlir import ir
 
 from tosaic.errors import TosaicError
-from tosaic.wasm.graph import Border, Folded, Graph, Node, Value
+from tosaic.wasm.graph import Border, Folded, Graph, Node, Value, scalar
 from tosaic.wasm.kernel import ELEMENT_BYTES
+from tosaic.wasm.trips import most_trips
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -59,7 +60,13 @@ _OTHERS = frozenset(
     reduce_any reduce_max reduce_min reduce_product reduce_sum reshape resize reverse rfft2d row_gather scatter slice
     table tile transpose transpose_conv2d""".split()
 )
-SUPPORTED = ELEMENTWISE | _OTHERS
+CONTROL = frozenset({"cond_if", "while_loop"})
+"""Ops with regions."""
+
+SUPPORTED = ELEMENTWISE | _OTHERS | CONTROL
+
+MOST_TRIPS = "ic.most_trips"
+"""Discardable attribute of a `tosa.while_loop`: a bound on its trips that whoever made the loop vouches for."""
 
 
 def read(program: Program) -> Graph:
@@ -122,6 +129,10 @@ class _Reader:
             self.unknown[operation.name] = self.unknown.get(operation.name, 0) + 1
             values.update((result, _value(result)) for result in operation.results)
             return
+        if op in CONTROL:
+            read = self._branch if op == "cond_if" else self._loop
+            read(operation, values, segment)
+            return
         inputs, attributes = self._operands(op, operation, values)
         if (
             (fold := _FOLDS.get(op))
@@ -131,11 +142,59 @@ class _Reader:
             self._fold(fold, operation, values, inputs, attributes)
             return
         node = Node(op, len(self.graph.nodes), inputs, (), attributes, operation, segment)
-        node.outputs = tuple(_value(result, node) for result in operation.results)
-        for value in dict.fromkeys(inputs):
+        self._append(node, operation.results, values)
+
+    def _append(self, node: Node, results: Sequence[ir.Value], values: dict[ir.Value, Value]) -> None:
+        node.outputs = tuple(_value(result, node) for result in results)
+        for value in dict.fromkeys(node.inputs):
             value.users.append(node)
         self.graph.nodes.append(node)
-        values.update(zip(operation.results, node.outputs))
+        values.update(zip(results, node.outputs))
+
+    def _branch(self, operation: ir.Operation, values: dict[ir.Value, Value], segment: int) -> None:
+        condition, *passed = (values[operand] for operand in operation.operands)
+        inputs = (condition, *_unknown(passed))
+        regions = tuple(self._region(region.blocks[0], passed, [], values) for region in operation.regions)
+        if operation.results:
+            node = Node("cond_if", len(self.graph.nodes), inputs, (), {}, operation, segment, regions)
+            self._append(node, operation.results, values)
+
+    def _loop(self, operation: ir.Operation, values: dict[ir.Value, Value], segment: int) -> None:
+        """What a loop hands on unchanged is no state of it: it is read where it is, inside and behind the loop."""
+        passed = [values[operand] for operand in operation.operands]
+        states = _states(operation.regions[1].blocks[0])
+        others = [value for i, value in enumerate(passed) if i not in states]
+        inputs = (*(passed[i] for i in states), *_unknown(others))
+        test, body = (self._region(region.blocks[0], passed, states, values) for region in operation.regions)
+        body.outputs = [body.outputs[i] for i in states]
+        values.update(zip(operation.results, passed))
+        if states:
+            attributes = {"most_trips": _trips(operation, test, body, inputs)}
+            node = Node(
+                "while_loop", len(self.graph.nodes), inputs, (), attributes, operation, segment, (test, body)
+            )
+            self._append(node, [operation.results[i] for i in states], values)
+
+    def _region(
+        self,
+        block: ir.Block,
+        passed: Sequence[Value],
+        states: Sequence[int],
+        around: Mapping[ir.Value, Value],
+    ) -> Graph:
+        """A region as a graph: its inputs are the states, then the other arguments that are no constants."""
+        arguments = [
+            _value(argument) if i in states or value.array is None else value
+            for i, (argument, value) in enumerate(zip(block.arguments, passed, strict=True))
+        ]
+        constants = {key: value for key, value in around.items() if value.array is not None}
+        reader = _Reader(self.weights, self.functions)
+        reader.unknown = self.unknown
+        results = reader._block(block, {**constants, **dict(zip(block.arguments, arguments))}, segment=0)
+        order = [*states, *(i for i in range(len(arguments)) if i not in states)]
+        reader.graph.inputs = _unnamed(_unknown([arguments[i] for i in order]))
+        reader.graph.outputs = _unnamed(results)
+        return reader.graph
 
     def _fold(
         self, fold: Callable, operation: ir.Operation, values: dict, inputs: tuple, attributes: dict
@@ -181,7 +240,14 @@ def _remedy(unknown: Mapping[str, int]) -> str:
 
 
 def multiply_adds(node: Node) -> int:
-    """Multiply-adds of one op, the unit in which its cost is compared; 0 for ops that are not products."""
+    """Multiply-adds of one op, the unit in which its cost is compared; 0 for ops that are not products.
+
+    Of a branch, those of the arm with more; of a loop, those of as many trips as it has at most.
+    """
+    if node.regions:
+        first, second = (sum(map(multiply_adds, graph.nodes)) for graph in node.regions)
+        trips = node.attributes.get("most_trips")
+        return max(first, second) if trips is None else first * (trips + 1) + second * trips
     if node.op in ("conv2d", "conv3d"):
         return node.output.size * math.prod(node.inputs[1].shape[1:])
     if node.op == "depthwise_conv2d":
@@ -193,10 +259,38 @@ def multiply_adds(node: Node) -> int:
     return 0
 
 
-def scalar(array: np.ndarray) -> int | float:
-    """The one value of a single-element array as a Python number; bool counts as int."""
-    value = array.reshape(-1)[0]
-    return float(value) if array.dtype.kind not in "biu" else int(value)
+# Regions
+
+
+def _unknown(values: Sequence[Value]) -> list[Value]:
+    """Those that are no constants."""
+    return [value for value in values if value.array is None]
+
+
+def _unnamed(values: Sequence[Value]) -> list[Border]:
+    return [Border("", _BORDER_DTYPES[value.element], value) for value in values]
+
+
+def _states(body: ir.Block) -> list[int]:
+    """The positions of what the body of a loop changes."""
+    terminator = body.operations[len(body.operations) - 1].operation
+    handed_on = zip(body.arguments, terminator.operands, strict=True)
+    return [i for i, (argument, result) in enumerate(handed_on) if argument != result]
+
+
+def _trips(operation: ir.Operation, test: Graph, body: Graph, starts: Sequence[Value]) -> int:
+    """A bound on the trips of a loop, as it counts or as it says itself."""
+    bounds = [most_trips(test, body, starts)]
+    if MOST_TRIPS in operation.attributes:
+        bounds.append(ir.IntegerAttr(operation.attributes[MOST_TRIPS]).value)
+    if bounds == [None]:
+        raise TosaicError(
+            f"the trips of the {operation.name} at {operation.location} depend on data without a bound that can be "
+            "proved, so nobody knows what it costs",
+            "let it also stop when a counter reaches a constant (the trip count M of an ONNX Loop), or set "
+            f"'{MOST_TRIPS}' on it",
+        )
+    return min(bound for bound in bounds if bound is not None)
 
 
 # MLIR as Python values

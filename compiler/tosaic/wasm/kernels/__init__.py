@@ -15,6 +15,7 @@ from tosaic.wasm.simplify import simplified
 Builder = Callable[[KernelRequest, PriceList, KernelOptions], Kernel]
 
 _MODULES = {
+    "condition": ("condition",),
     "convolution": ("conv2d", "conv3d"),
     "depthwise": ("depthwise_conv2d",),
     "elementwise": ("elementwise",),

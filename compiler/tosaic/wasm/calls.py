@@ -1,0 +1,85 @@
+"""What a program executes: calls of kernels on placed tensors, and the branches and loops around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tosaic.wasm.kernel import KernelRequest
+from tosaic.wasm.views import Window
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory of its own. `array` is given for constants; `pinned` buffers hold the program's results."""
+
+    bytes: int
+    array: np.ndarray | None = None
+    pinned: bool = False
+    is_input: bool = False
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tensor in memory: its buffer, and the window of it that the tensor is."""
+
+    buffer: Buffer
+    window: Window
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One kernel call: what is asked for, and where each input and output of the request lies."""
+
+    request: KernelRequest
+    places: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """`condition` leaves an i32 on the operand stack; the first arm runs where it is not 0."""
+
+    condition: Call
+    then: Sequence[Task]
+    otherwise: Sequence[Task]
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """`body` runs as long as `condition`, the last call after `test`, leaves 1 on the stack: at most `trips` times."""
+
+    test: Sequence[Task]
+    condition: Call
+    body: Sequence[Task]
+    trips: int
+
+
+Task = Call | Branch | Loop
+
+
+def calls_of(tasks: Sequence[Task]) -> Iterator[Call]:
+    """All calls, in an order in which one iteration of every loop and both arms of every branch run."""
+    for task in tasks:
+        match task:
+            case Branch():
+                yield task.condition
+                yield from calls_of([*task.then, *task.otherwise])
+            case Loop():
+                yield from calls_of([*task.test, task.condition, *task.body])
+            case Call():
+                yield task
+
+
+def loop_spans(tasks: Sequence[Task], first: int = 0) -> Iterator[range]:
+    """The numbers that the calls of each loop have in `calls_of`, counted from `first`."""
+    for task in tasks:
+        count = sum(1 for _ in calls_of([task]))
+        match task:
+            case Branch():
+                yield from loop_spans([*task.then, *task.otherwise], first + 1)
+            case Loop():
+                yield range(first, first + count)
+                yield from loop_spans([*task.test, task.condition, *task.body], first)
+        first += count
