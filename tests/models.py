@@ -24,6 +24,26 @@ perceptron (float[N, 8] x) => (float[N, 3] y)
 """
 """Two layers; the first dimension is open."""
 
+BRANCHES_AND_LOOP = """
+<ir_version: 8, opset_import: ["" : 17]>
+choice (float[1, 3] x, bool c) => (float[1, 3] y)
+<float[3, 3] w = {1, 2, 0, -1, 1, 0.5, 0, 2, 1}, int64 most = {20}, float hundred = {100}, bool yes = {1}>
+{
+  start = If (c) <
+    then_branch = product () => (float[1, 3] p) { p = MatMul (x, w) },
+    else_branch = twice () => (float[1, 3] d) { d = Add (x, x) }
+  >
+  y = Loop (most, yes, start) <
+    body = grow (int64 i, bool going, float[1, 3] s) => (bool go_on, float[1, 3] t) {
+      t = Add (s, s)
+      largest = ReduceMax <keepdims = 0> (t)
+      go_on = Less (largest, hundred)
+    }
+  >
+}
+"""
+"""A branch on an input, and a loop of at most 20 trips that ends when a number has grown."""
+
 UNSUPPORTED = """
 <ir_version: 8, opset_import: ["" : 17]>
 strings (float[2] x) => (float[2] y)

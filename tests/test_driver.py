@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import tosaic
-from models import PERCEPTRON, UNSUPPORTED, write_model
+from models import BRANCHES_AND_LOOP, PERCEPTRON, UNSUPPORTED, write_model
 from tosaic.artifact.modules import to_bytecode
 from tosaic.errors import TosaicError, UnsupportedNodesError
 from tosaic.prices import PriceList
@@ -78,6 +78,18 @@ def test_compiled_model_agrees_with_onnxruntime_and_costs_what_was_predicted(mod
     (expected,) = onnxruntime.InferenceSession(model_file).run(None, {"x": x})
     np.testing.assert_allclose(result.outputs["y"], expected, rtol=1e-5, atol=1e-5)
     assert [m.metered for m in result.messages] == [m.predicted for m in result.messages]
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_model_whose_way_depends_on_data_costs_at_most_what_was_predicted(condition, tmp_path):
+    model = onnx.parser.parse_model(BRANCHES_AND_LOOP)
+    loaded = tosaic.load(tosaic.compile_model(model, tmp_path / "a.tosaic"))
+    inputs = {"x": np.array([[0.5, -2, 1]], np.float32), "c": np.array(condition)}
+    result = loaded.run(inputs)
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)
+    np.testing.assert_allclose(result.outputs["y"], expected, rtol=1e-5)
+    assert [m.exact for m in result.messages] == [False]
+    assert all(m.metered <= m.predicted for m in result.messages)
 
 
 def test_cut_model_gives_the_same_bits_in_messages_within_the_limit(model_file, tmp_path):

@@ -135,3 +135,18 @@ def test_pages_depend_on_data_where_a_sampled_table_is_also_read_in_part(others,
     assert steps[0].exact is exact
     reads, _ = touched(steps[0])
     assert reads.bit_count() == (2 if exact else 6)
+
+
+def test_what_a_loop_reads_from_before_it_is_kept_until_its_last_trip():
+    before, first, second, third = (Buffer(64) for _ in range(4))
+    steps = [step(before, first), step(first, second), step(second, third)]
+    once = plan_memory(layout_of([before], [third]), steps, control_bytes=0)
+    again = plan_memory(layout_of([before], [third]), steps, control_bytes=0, loops=[range(1, 3)])
+    assert (once.largest_live_bytes, again.largest_live_bytes) == (128, 192)
+
+
+def test_pages_that_a_loop_samples_depend_on_data():
+    steps = [sampler(2)]
+    plan_memory(layout_of([], []), steps, control_bytes=16, loops=[range(1)])
+    assert not steps[0].exact
+    assert touched(steps[0])[0].bit_count() == 6
