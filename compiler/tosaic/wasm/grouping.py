@@ -112,7 +112,12 @@ def _write_numbers(graph: Graph, found: list[Cluster]) -> None:
 
 
 def operations_of(graph: Graph, found: Sequence[Cluster]) -> list[list[ir.Operation]]:
-    """The ops of each cluster, in program order; what was folded belongs to the first cluster that reads it."""
+    """The ops of each cluster, in program order; what was folded belongs to the first cluster that reads it.
+
+    Without any cluster it belongs to the copy into the results.
+    """
+    if not found:
+        return [[folded.operation for folded in graph.folded]] if graph.folded else []
     operations = [[node.operation for node in cluster.nodes] for cluster in found]
     first_reader: dict[Value, int] = {}
     for number, cluster in reversed(list(enumerate(found))):

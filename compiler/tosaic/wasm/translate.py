@@ -94,7 +94,7 @@ class _Reader:
         results = self._block(block, values, segment=0)
         if self.unknown:
             listed = ", ".join(f"{name} ({count})" for name, count in sorted(self.unknown.items()))
-            raise TosaicError(f"these ops have no WebAssembly kernel: {listed}", _remedy(self.unknown))
+            raise TosaicError(f"these ops have no WebAssembly kernel: {listed}", "express them by other ops")
         self.graph.inputs = _border(main, "arg_attrs", list(values.values())[: len(block.arguments)], "input")
         self.graph.outputs = _border(main, "res_attrs", results, "output")
         self.graph.segments = self.graph.segments or ["segment_0"]
@@ -231,12 +231,6 @@ class _Reader:
             else:
                 attributes[name] = _known(name, value, operation)
         return tuple(tensors), attributes
-
-
-def _remedy(unknown: Mapping[str, int]) -> str:
-    if "tosa.while_loop" in unknown:
-        return "the rounds of a loop must be known when it is compiled: give trip counts as constants"
-    return "express them by other ops"
 
 
 def multiply_adds(node: Node) -> int:
