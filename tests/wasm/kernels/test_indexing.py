@@ -143,3 +143,24 @@ def test_all_pages_of_a_table_are_touched_where_that_is_cheaper(constant_table: 
     kernel = looked_up(values, indices, constant_table)
     assert kernel.exact
     assert not kernel.sampled
+
+
+def row_gather(values: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:
+    batch, width = indices.shape
+    output = View.contiguous("f32", (batch, width * count, values.shape[2]))
+    operands = (operand_of(values, "f32"), operand_of(indices, "i32"))
+    request = KernelRequest("row_gather", operands, (output,), {"row_count": count}, "f32")
+    return run_kernel(build(request, PRICES), request, [values, indices])[0]
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_blocks_of_rows_are_gathered(count: int) -> None:
+    values = values_of((2, 9, 5))
+    indices = np.random.default_rng(3).integers(0, 9 - count + 1, (2, 4)).astype(np.int32)
+    rows = (indices[:, :, None] + np.arange(count)).reshape(2, -1)
+    np.testing.assert_array_equal(row_gather(values, indices, count), taken(values, rows))
+
+
+def test_a_block_that_reaches_behind_the_values_ends_the_message() -> None:
+    with pytest.raises(Trapped):
+        row_gather(values_of((1, 9, 5)), np.array([[7]], np.int32), 3)

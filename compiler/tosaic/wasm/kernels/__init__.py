@@ -19,7 +19,7 @@ _MODULES = {
     "convolution": ("conv2d", "conv3d"),
     "depthwise": ("depthwise_conv2d",),
     "elementwise": ("elementwise",),
-    "indexing": ("gather", "scatter"),
+    "indexing": ("gather", "row_gather", "scatter"),
     "matmul": ("matmul", "matmul_t"),
     "pooling": ("avg_pool2d", "max_pool2d"),
     "reduction": (

@@ -34,9 +34,11 @@ _LONGEST_PERIOD = 8
 
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
-    """`gather`, with an epilogue on what it takes, and `scatter`."""
+    """`gather`, with an epilogue on what it takes, `row_gather` and `scatter`."""
     if request.op == "scatter":
         return _scatter(request, prices, options)
+    if request.op == "row_gather":
+        return _row_gather(request, prices, options)
     indices = request.inputs[1].array
     if indices is None:
         return _gather_unknown_rows(request, prices, options)
@@ -110,6 +112,32 @@ def _scatter(request: KernelRequest, prices: PriceList, options: KernelOptions) 
         plan=lambda work: best_plan(work, prices, options),
     )
     return Kernel(f, whole_accesses(request))
+
+
+def _row_gather(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
+    """Blocks of `row_count` adjacent rows, each from the index on."""
+    values, indices = (operand.view for operand in request.inputs)
+    output, count = request.outputs[0], request.attributes["row_count"]
+    f = Function("row_gather", prices, params=("i32",) * 3)
+    _Rows(f, values.shape[1] - count + 1, values.strides[1]).emit(
+        indices,
+        {0: _along_rows(values), 2: (output.strides[0], count * output.strides[1])},
+        indexed=0,
+        work=lambda bases: Work(
+            _on_input(None, output.element),
+            [_rows(values, count), _row(indices)],
+            _rows(output, count),
+            bases=bases,
+        ),
+        plan=lambda work: best_plan(work, prices, options),
+    )
+    accesses = whole_accesses(request)
+    touch_all(f, 0, accesses[0].runs)
+    return Kernel(f, accesses)
+
+
+def _rows(view: View, count: int) -> View:
+    return View(view.element, (count, view.shape[-1]), view.strides[-2:])
 
 
 def _row(view: View) -> View:
