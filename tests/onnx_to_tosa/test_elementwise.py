@@ -118,6 +118,10 @@ def test_bit_shift_of_bytes(direction: str) -> None:
     check("BitShift", {"x": np.array([200, 3, 255], np.uint8), "n": amounts}, direction=direction)
 
 
+def test_bit_shift_of_a_scalar() -> None:
+    check("BitShift", {"x": np.array(5, np.uint32), "n": np.array(2, np.uint32)}, direction="LEFT")
+
+
 CASTS = [
     ("float32", "int32", [-2.7, -0.5, 1.9, 300.0]),
     ("float32", "int64", [-2.7, -0.5, 1.9, 300.0]),

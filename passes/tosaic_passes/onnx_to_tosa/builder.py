@@ -277,7 +277,7 @@ class TosaBuilder(ShapeBuilder):
     def reinterpret(self, x: Tensor, dtype: np.dtype) -> Tensor:
         """The same bits read as another dtype of the same width; costs nothing."""
         if x.array is not None:
-            return self.constant(np.ascontiguousarray(x.array.astype(x.dtype)).view(dtype))
+            return self.constant(x.array.astype(x.dtype, order="C").view(dtype))
         return Tensor(x.shape, dtype, value=x.value)
 
     # Reductions, indexing, products
