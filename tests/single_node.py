@@ -32,13 +32,15 @@ def check(
     rtol: float = 1e-5,
     atol: float = 1e-6,
     steps: int = 0,
+    observed: bool = False,
     **attributes: Any,
 ) -> None:
     """Asserts that the TOSA of a node computes what onnxruntime does.
 
     `inputs` are the operands in order (an empty name stands for an absent one); those in `constants`
     become initializers. `shapes` are those of the (f32) results of an op that onnx does not know.
-    Integer results may differ by so many steps.
+    Integer results may differ by so many steps. `observed`: the types of the results are those that
+    onnxruntime computes, for shapes that depend on data.
     """
     model = node_model(
         op,
@@ -48,6 +50,7 @@ def check(
         constants=constants,
         outputs=outputs,
         shapes=shapes,
+        observed=observed,
         **attributes,
     )
     fed = {name: array for name, array in inputs.items() if name not in constants and name.strip()}
@@ -86,6 +89,7 @@ def node_model(
     constants: Collection[str] = (),
     outputs: int = 1,
     shapes: Sequence[Sequence[int]] = (),
+    observed: bool = False,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """A checked model of one node with the types of its results."""
@@ -107,13 +111,13 @@ def node_model(
     ]
     fed = {name: array for name, array in inputs.items() if name not in constants and name.strip()}
     if not known:
-        known = _computed(model, results, fed) if domain else _inferred(model, results)
+        known = _computed(model, results, fed) if domain or observed else _inferred(model, results)
     model.graph.output.extend(known)
     return model
 
 
 def _computed(model: onnx.ModelProto, results: list[str], fed: Arrays) -> list[onnx.ValueInfoProto]:
-    """The types of what onnxruntime computes, for its own operators, which onnx does not know."""
+    """The types of what onnxruntime computes."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in results)
