@@ -44,7 +44,8 @@ def test_random_nodes(op: str) -> None:
             del arguments["attributes"]
             check(op, **arguments)
         except (UnsupportedNodesError, NoKernel) as error:
-            assert "please report" not in str(error)
+            if "please report" in str(error):
+                raise
             event(f"{op}: {type(error).__name__}")
             return
         compared += 1
