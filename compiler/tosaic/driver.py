@@ -238,6 +238,7 @@ def _to_segments(program: Program, backend: Backend, options: CompileOptions) ->
     """Count and cut; returns the limit that holds."""
     limit = options.limit_instructions or backend.prices.limits["update_instructions"]
     _log.info("counting instructions, cutting at %d", limit)
-    pipeline = f"outline-weights,count-instructions,split-execution{{limit-instructions={limit}}}"
+    under = f"{{limit-instructions={limit}}}"
+    pipeline = f"outline-weights,tile-operators{under},count-instructions,split-execution{under}"
     run_pipeline(program, parse_pipeline(pipeline, lambda: backend.cost_model))
     return limit

@@ -26,6 +26,7 @@ PASSES = (
     "isolate-regions",
     "outline-weights",
     "split-execution",
+    "tile-operators",
 )
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
