@@ -169,8 +169,13 @@ def tosa_inputs(model: Path, artifact: Path) -> list[np.ndarray]:
 
 
 def compare(model: Path, outputs: list[np.ndarray]) -> dict:
-    """The largest difference from onnxruntime; raises when it is beyond the tolerance."""
+    """The largest difference from onnxruntime; raises when it is beyond the tolerance.
+
+    A quantised model may differ by a step of its output, and by twice what onnxruntime differs from itself, with
+    and without optimisations.
+    """
     worst = 0.0
+    note: dict[str, str] = {}
     expected = list(stored(model, "outputs").values())
     if len(outputs) != len(expected):
         raise ValueError(f"{len(outputs)} outputs, expected {len(expected)}")
@@ -180,11 +185,31 @@ def compare(model: Path, outputs: list[np.ndarray]) -> dict:
             raise ValueError(f"output {index}: shape {got.shape}, expected {want.shape}")
         difference = np.nan_to_num(np.abs(got - want))
         worst = max(worst, float(difference.max(initial=0)))
-        if not np.allclose(got, want, rtol=RTOL, atol=ATOL, equal_nan=True):
+        if np.allclose(got, want, rtol=RTOL, atol=ATOL, equal_nan=True):
+            continue
+        if difference.max() > max(2 * own_spread(model)[index], 1.001 * step_of(want)):
             raise ValueError(
                 f"output {index} differs by up to {difference.max():.3g} of {np.abs(want).max():.3g}"
             )
-    return {"difference": worst}
+        note = {"note": "one quantisation step, or within twice what onnxruntime's own optimisations change"}
+    return {"difference": worst} | note
+
+
+def own_spread(model: Path) -> list[float]:
+    """By how much onnxruntime's optimisations change each output: in quantised models a rounding tie is a step."""
+    import onnxruntime
+
+    plain = onnxruntime.SessionOptions()
+    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    unoptimised = onnxruntime.InferenceSession(str(model), plain).run(None, stored(model, "inputs"))
+    pairs = zip(unoptimised, stored(model, "outputs").values(), strict=True)
+    return [float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0)) for a, b in pairs]
+
+
+def step_of(array: np.ndarray) -> float:
+    """The smallest difference between two values: the quantisation step of a quantised output, else next to 0."""
+    steps = np.diff(np.unique(array))
+    return float(steps.min()) if steps.size else 0.0
 
 
 def run_step(step: str, model: Path, artifact: Path) -> dict:
@@ -213,7 +238,7 @@ def verify(model: Path, skip: set[str]) -> dict[str, dict]:
 def show(name: str, found: dict[str, dict]) -> str:
     lines = [name]
     for step, result in found.items():
-        figures = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value:,}"
+        figures = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
                    for key, value in result.items() if key != "error"]  # fmt: skip
         lines.append(f"  {step}: {result.get('error', 'ok')} {', '.join(figures)}".rstrip())
     return "\n".join(lines)
