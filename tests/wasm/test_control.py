@@ -35,21 +35,24 @@ func.func @main(%c: tensor<i1>, %x: tensor<1x4x4xf32>, %y: tensor<1x4x4xf32>)
 }"""
 
 FIBONACCI = """
-func.func @main(%n: tensor<i32>, %a: tensor<i32>, %b: tensor<i32>) -> (tensor<i32> {ic.dtype = "int32"}) {
+func.func @main(%n: tensor<i32>, %a: tensor<i32>, %b: tensor<i32>, %flag: tensor<i1>)
+    -> (tensor<i32> {ic.dtype = "int32"}) {
   %zero = "tosa.const"() {values = dense<0> : tensor<i32>} : () -> tensor<i32>
-  %r:4 = tosa.while_loop (%i = %zero, %p = %a, %q = %b, %m = %n)
-      : (tensor<i32>, tensor<i32>, tensor<i32>, tensor<i32>) -> (tensor<i32>, tensor<i32>, tensor<i32>, tensor<i32>) {
+  %r:5 = tosa.while_loop (%i = %zero, %p = %a, %q = %b, %m = %n, %u = %flag)
+      : (tensor<i32>, tensor<i32>, tensor<i32>, tensor<i32>, tensor<i1>)
+      -> (tensor<i32>, tensor<i32>, tensor<i32>, tensor<i32>, tensor<i1>) {
     %limit = "tosa.const"() {values = dense<20> : tensor<i32>} : () -> tensor<i32>
     %d = tosa.greater %limit, %i : (tensor<i32>, tensor<i32>) -> tensor<i1>
     %e = tosa.greater %m, %i : (tensor<i32>, tensor<i32>) -> tensor<i1>
     %f = tosa.logical_and %e, %d : (tensor<i1>, tensor<i1>) -> tensor<i1>
+    %h = tosa.logical_and %u, %d : (tensor<i1>, tensor<i1>) -> tensor<i1>
     tosa.yield YIELD : tensor<i1>
   } do {
-  ^bb0(%i1: tensor<i32>, %p1: tensor<i32>, %q1: tensor<i32>, %m1: tensor<i32>):
+  ^bb0(%i1: tensor<i32>, %p1: tensor<i32>, %q1: tensor<i32>, %m1: tensor<i32>, %u1: tensor<i1>):
     %one = "tosa.const"() {values = dense<1> : tensor<i32>} : () -> tensor<i32>
     %j = tosa.add %i1, %one : (tensor<i32>, tensor<i32>) -> tensor<i32>
     %s = tosa.add %p1, %q1 : (tensor<i32>, tensor<i32>) -> tensor<i32>
-    tosa.yield %j, %q1, %s, %m1 : tensor<i32>, tensor<i32>, tensor<i32>, tensor<i32>
+    tosa.yield %j, %q1, %s, %m1, %u1 : tensor<i32>, tensor<i32>, tensor<i32>, tensor<i32>, tensor<i1>
   } ATTRIBUTES
   %t = tosa.add %r#1, %r#3 : (tensor<i32>, tensor<i32>) -> tensor<i32>
   return %t : tensor<i32>
@@ -73,7 +76,7 @@ def test_branch_computes_what_the_reference_model_computes(condition):
 
 @pytest.mark.parametrize("trips", [-1, 0, 1, 7, 30])
 def test_loop_computes_what_the_reference_model_computes(trips):
-    inputs = [np.array(value, np.int32) for value in (trips, 3, 5)]
+    inputs = [*(np.array(value, np.int32) for value in (trips, 3, 5)), np.array(True)]
     program = parse(fibonacci("%f"))
     expected = reference_model.run(program, inputs)
     assert run_program(compile(program, kernels=STORE), inputs)[0] == expected[0]
@@ -118,6 +121,13 @@ def test_loop_is_counted_for_its_bound_on_trips():
     counted = compile(parse(fibonacci("%d")), kernels=STORE)
     fewer = compile(parse(fibonacci("%e", "ic.most_trips = 10 : i64")), kernels=STORE)
     assert fewer.instructions < counted.instructions < 3 * fewer.instructions
+
+
+@pytest.mark.parametrize(("goes_on", "exact"), [("%d", True), ("%f", False), ("%h", False)])
+def test_loop_that_only_counts_has_an_exact_cost(goes_on, exact):
+    program = compile(parse(fibonacci(goes_on)), kernels=STORE)
+    assert program.segments[0].exact is exact
+    run_program(program, [*(np.array(value, np.int32) for value in (5, 3, 5)), np.array(False)])
 
 
 def test_loop_without_a_bound_is_refused():

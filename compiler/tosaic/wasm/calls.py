@@ -48,12 +48,16 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """`body` runs as long as `condition`, the last call after `test`, leaves 1 on the stack: at most `trips` times."""
+    """`body` runs as long as `condition`, the last call after `test`, leaves 1 on the stack: at most `trips` times.
+
+    `exact` is True where it runs so often, at least once.
+    """
 
     test: Sequence[Task]
     condition: Call
     body: Sequence[Task]
     trips: int
+    exact: bool
 
 
 Task = Call | Branch | Loop

@@ -275,6 +275,7 @@ class _Layout:
             _condition(goes_on),
             [*self._region(body, inputs, following), *self._copies(following, states)],
             node.attributes["most_trips"],
+            node.attributes["exact"],
         )
 
     def _region(self, graph: Graph, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> list[Task]:

@@ -196,7 +196,7 @@ def assemble(planned: Plan, prices: PriceList) -> WasmProgram:
 def emit_tasks(function: Function, tasks: Sequence[Task], step_of: Mapping[Call, Step]) -> None:
     """Call each kernel with the addresses of its operands, in branches and loops as the tasks say.
 
-    Which pages a branch or a loop touches depends on data even where its count does not.
+    Which pages a branch touches depends on data even where its count does not.
     """
     for task in tasks:
         match task:
@@ -221,10 +221,9 @@ def _emit_branch(function: Function, branch: Branch, step_of: Mapping[Call, Step
 
 def _emit_loop(function: Function, loop: Loop, step_of: Mapping[Call, Step]) -> None:
     """The test stands before the loop and at its end, so a trip has one jump."""
-    function.exact = False
     test = [*loop.test, loop.condition]
     emit_tasks(function, test, step_of)
-    with function.if_(), function.loop(max(loop.trips, 1), exact=False):
+    with function.if_(True if loop.exact else None), function.loop(max(loop.trips, 1), loop.exact):
         emit_tasks(function, [*loop.body, *test], step_of)
         function.op("br_if", leb128_unsigned(0))
 

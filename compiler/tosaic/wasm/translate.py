@@ -18,7 +18,7 @@ from torch_mlir import ir
 from tosaic.errors import TosaicError
 from tosaic.wasm.graph import Border, Folded, Graph, Node, Value, scalar
 from tosaic.wasm.kernel import ELEMENT_BYTES
-from tosaic.wasm.trips import most_trips
+from tosaic.wasm.trips import is_counted, most_trips
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -169,7 +169,9 @@ class _Reader:
         body.outputs = [body.outputs[i] for i in states]
         values.update(zip(operation.results, passed))
         if states:
-            attributes = {"most_trips": _trips(operation, test, body, inputs)}
+            trips = _trips(operation, test, body, inputs)
+            exact = trips > 0 and is_counted(test) and trips == most_trips(test, body, inputs)
+            attributes = {"most_trips": trips, "exact": exact}
             node = Node(
                 "while_loop", len(self.graph.nodes), inputs, (), attributes, operation, segment, (test, body)
             )

@@ -20,6 +20,12 @@ def most_trips(test: Graph, body: Graph, starts: Sequence[Value]) -> int | None:
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
+def is_counted(test: Graph) -> bool:
+    """True if nothing but one comparison ends the loop, so that a bound is the number of trips."""
+    node = _source(test.outputs[0].value).producer
+    return node is not None and node.op != "logical_and"
+
+
 def _conjuncts(value: Value) -> Iterator[Node]:
     """The ops that all must yield true for the value to be true."""
     node = _source(value).producer
