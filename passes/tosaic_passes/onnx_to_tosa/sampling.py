@@ -88,6 +88,8 @@ def _padded(ctx: LoweringContext, position: Tensor, size: int, mode: str, align_
 def affine_grid(ctx: LoweringContext, theta: Tensor, size: Tensor, *, align_corners: int = 0) -> Tensor:
     """One `tosa.matmul` of the (constant) points of a plain grid with the matrices."""
     sizes = ctx.result.shape[1:-1]
+    if align_corners and 1 in sizes:
+        ctx.fail("with align_corners, ONNX divides by zero where a dimension of the grid has one point")
     ends = [(size - 1) / size if not align_corners and size else 1.0 for size in sizes]
     axes = [np.linspace(-end, end, size) for end, size in zip(ends, sizes, strict=True)]
     places = [*reversed(np.meshgrid(*axes, indexing="ij")), np.ones(sizes)]
