@@ -1,7 +1,4 @@
-"""Fourier transforms as products with constant matrices.
-
-A complex number is a pair (real, imaginary) in the last dimension.
-"""
+"""The Fourier transforms of ONNX, where a complex number is a pair (real, imaginary) in the last dimension."""
 
 from __future__ import annotations
 
@@ -9,12 +6,16 @@ import math
 
 import numpy as np
 
+from tosaic_passes.onnx_to_tosa import fourier
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.convolution import convolve
 from tosaic_passes.onnx_to_tosa.dtypes import FLOAT32
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 from tosaic_passes.onnx_to_tosa.windows import Windows
+
+_CUTTING = 8
+"""What cutting a sample out for its frame costs, in multiply-adds."""
 
 
 @lowering("DFT", since=17)
@@ -27,7 +28,7 @@ def dft_attribute(
     inverse: int = 0,
     onesided: int = 0,
 ) -> Tensor:
-    """One `tosa.matmul` with a constant matrix; the length must be constant."""
+    """One `tosa.matmul` with a constant matrix, several small ones for long signals; the length must be constant."""
     return _dft(ctx, x, length, axis, bool(inverse), bool(onesided))
 
 
@@ -41,7 +42,10 @@ def dft(
     inverse: int = 0,
     onesided: int = 0,
 ) -> Tensor:
-    """One `tosa.matmul` with a constant matrix; the length and the axis must be constant."""
+    """One `tosa.matmul` with a constant matrix, several small ones for long signals.
+
+    The length and the axis must be constant.
+    """
     chosen = -2 if axis is None else int(ctx.required_constant(axis, "axis").item())
     return _dft(ctx, x, length, chosen, bool(inverse), bool(onesided))
 
@@ -53,34 +57,48 @@ def _dft(
     given, parts = x.shape[axis], x.shape[-1]
     if axis == x.rank - 1 or parts not in (1, 2):
         ctx.fail(f"axis {axis} of {list(x.shape)} holds no real or complex signal")
-    to_real = inverse and onesided
-    count = 2 * (given - 1) if to_real else given
+    count = 2 * (given - 1) if inverse and onesided else given
     count = count if length is None else int(ctx.required_constant(length, "dft_length").item())
-    matrix = inverse_matrix(count, half=onesided) if inverse else forward_matrix(count, half=onesided)
-    matrix = _for_parts(matrix, min(given, matrix.shape[0]), parts, 1 if to_real else 2)
     order = [*(i for i in range(x.rank - 1) if i != axis), axis, x.rank - 1]
     moved = ctx.transpose(ctx.cast(x, FLOAT32), order)
-    used = ctx.slice_axis(moved, x.rank - 2, 0, matrix.shape[0] // parts)
-    rows = ctx.reshape(used, (1, used.size // matrix.shape[0], matrix.shape[0]))
-    product = ctx.matmul(rows, ctx.constant(matrix[None]))
+    rows = ctx.reshape(moved, (x.size // (given * parts), given, parts))
+    if inverse and onesided:
+        result = _product(ctx, rows, _real_inverse(count), 1)
+    else:
+        result = _transform(ctx, rows, count, count // 2 + 1 if onesided else count, 1 if inverse else -1)
     shape = [ctx.result.shape[i] for i in order]
-    return ctx.cast(ctx.transpose(ctx.reshape(product, shape), np.argsort(order).tolist()), x.dtype)
+    return ctx.cast(ctx.transpose(ctx.reshape(result, shape), np.argsort(order).tolist()), x.dtype)
 
 
-def forward_matrix(count: int, *, half: bool) -> np.ndarray:
-    """[count, frequencies]: exp(-2 pi i j k / count), the upper half of the frequencies left out on demand."""
-    turns = np.outer(np.arange(count), np.arange(count // 2 + 1 if half else count)) % count
-    return np.exp(-2j * np.pi * turns / count)
+def _transform(ctx: LoweringContext, x: Tensor, count: int, frequencies: int, sign: int) -> Tensor:
+    """[rows, n, parts], cut or filled with zeros to `count` numbers -> [rows, frequencies, 2]."""
+    rows, given, parts = x.shape
+    used = ctx.slice_axis(x, 1, 0, min(given, count))
+    scale = 1 / count if sign > 0 else 1.0
+    if fourier.cost(count, parts, frequencies) >= used.shape[1] * parts * frequencies * 2:
+        return _product(ctx, used, fourier.waves(count, frequencies, sign) * scale, 2)
+    filled = ctx.pad(used, [0, 0, 0], [0, count - used.shape[1], 0])
+    planes = ctx.transpose(filled, [0, 2, 1]) if parts == 2 else ctx.reshape(filled, (rows, 1, count))
+    spectrum = ctx.transpose(fourier.transform(ctx, planes, frequencies, sign), [0, 2, 1])
+    return spectrum if scale == 1 else ctx.mul(spectrum, scale)
 
 
-def inverse_matrix(count: int, *, half: bool) -> np.ndarray:
-    """[frequencies, count]: exp(2 pi i j k / count) / count; the real part is meant if only half of them is given.
+def _product(ctx: LoweringContext, x: Tensor, matrix: np.ndarray, out_parts: int) -> Tensor:
+    """[rows, n, parts] by the first rows of a complex matrix -> [rows, columns, out_parts]."""
+    rows, given, parts = x.shape
+    used = min(given, len(matrix))
+    flat = ctx.reshape(ctx.slice_axis(x, 1, 0, used), (1, rows, used * parts))
+    product = ctx.matmul(flat, ctx.constant(_for_parts(matrix, used, parts, out_parts)[None]))
+    return ctx.reshape(product, (rows, matrix.shape[1], out_parts))
 
-    Those of the lower half that have a mirror image in the upper one count twice then.
+
+def _real_inverse(count: int) -> np.ndarray:
+    """[frequencies, count]: what half a spectrum gives of a real signal, as the real part of the product.
+
+    The frequencies that have a mirror image in the half that is not given count twice.
     """
-    matrix = forward_matrix(count, half=half).T.conj() / count
-    if half:
-        matrix[1 : (count + 1) // 2] *= 2
+    matrix = fourier.waves(count, count // 2 + 1, 1).T / count
+    matrix[1 : (count + 1) // 2] *= 2
     return matrix
 
 
@@ -104,21 +122,42 @@ def stft(
 ) -> Tensor:
     """One `tosa.conv2d`: its input channels are the samples of a hop, its weights the waves under the window.
 
-    The step and the length must be constant.
+    Long frames are cut out and transformed as DFT does. The step and the length must be constant.
     """
     hop = int(ctx.required_constant(step, "frame_step").item())
     size = _frame_length(ctx, window, length)
     parts = signal.shape[2] if signal.rank == 3 else 1
     if parts == 2 and onesided:
         ctx.fail("the spectrum of a complex signal has no mirrored half to leave out")
-    frames, taps = ctx.result.shape[1], -(-size // hop)
-    weights = _windowed_waves(ctx, size, parts, bool(onesided), window)
-    weights = ctx.pad(weights, [0, 0], [taps * hop - size, 0])
-    by_hop = ctx.reshape(weights, (taps, hop * parts, weights.shape[1] // parts))
-    hops = _in_hops(ctx, ctx.cast(signal, FLOAT32), frames + taps - 1, hop * parts)
-    windows = Windows((taps,), (1,), (1,), ((0, 0),))
-    spectrum = convolve(ctx, hops, ctx.transpose(by_hop, [2, 1, 0]), None, windows)
+    frames, frequencies = ctx.result.shape[1:3]
+    hops = _in_hops(ctx, ctx.cast(signal, FLOAT32), frames + -(-size // hop) - 1, hop * parts)
+    if fourier.cost(size, parts, frequencies) + _CUTTING * size < size * parts * frequencies * 2:
+        cut = _windowed_frames(ctx, hops, frames, size, parts, window)
+        spectrum = _transform(ctx, cut, size, frequencies, -1)
+    else:
+        weights = _windowed_waves(ctx, size, parts, frequencies, window)
+        spectrum = _convolve(ctx, hops, weights, frames)
     return ctx.cast(ctx.reshape(spectrum, ctx.result.shape), signal.dtype)
+
+
+def _convolve(ctx: LoweringContext, hops: Tensor, weights: Tensor, frames: int) -> Tensor:
+    """hops [N, count, numbers a hop] by weights [numbers a frame, outputs]: one window a frame."""
+    taps = hops.shape[1] - frames + 1
+    filled = ctx.pad(weights, [0, 0], [taps * hops.shape[2] - weights.shape[0], 0])
+    by_hop = ctx.reshape(filled, (taps, hops.shape[2], weights.shape[1]))
+    windows = Windows((taps,), (1,), (1,), ((0, 0),))
+    return convolve(ctx, hops, ctx.transpose(by_hop, [2, 1, 0]), None, windows)
+
+
+def _windowed_frames(
+    ctx: LoweringContext, hops: Tensor, frames: int, size: int, parts: int, window: Tensor | None
+) -> Tensor:
+    """The frames under the window, [N * frames, samples, parts]."""
+    batch, taps = hops.shape[0], hops.shape[1] - frames + 1
+    shifted = ctx.concat([ctx.slice_axis(hops, 1, tap, frames) for tap in range(taps)], 2)
+    cut = ctx.slice_axis(shifted, 2, 0, size * parts)
+    samples = ctx.reshape(cut, (batch * frames, size, parts))
+    return samples if window is None else ctx.mul(samples, ctx.reshape(ctx.cast(window, FLOAT32), (size, 1)))
 
 
 def _frame_length(ctx: LoweringContext, window: Tensor | None, length: Tensor | None) -> int:
@@ -130,12 +169,13 @@ def _frame_length(ctx: LoweringContext, window: Tensor | None, length: Tensor | 
 
 
 def _windowed_waves(
-    ctx: LoweringContext, size: int, parts: int, onesided: bool, window: Tensor | None
+    ctx: LoweringContext, size: int, parts: int, frequencies: int, window: Tensor | None
 ) -> Tensor:
-    """[samples, parts * frequencies * 2]."""
-    matrix = _for_parts(forward_matrix(size, half=onesided), size, parts, 2)
+    """[samples * parts, frequencies * 2]."""
+    matrix = _for_parts(fourier.waves(size, frequencies), size, parts, 2)
     waves = ctx.constant(matrix.reshape(size, -1))
-    return waves if window is None else ctx.mul(waves, ctx.reshape(ctx.cast(window, FLOAT32), (size, 1)))
+    under = waves if window is None else ctx.mul(waves, ctx.reshape(ctx.cast(window, FLOAT32), (size, 1)))
+    return ctx.reshape(under, (size * parts, frequencies * 2))
 
 
 def _in_hops(ctx: LoweringContext, signal: Tensor, count: int, size: int) -> Tensor:
