@@ -96,6 +96,7 @@ def run(case: Case) -> None:
     """
     import reference_model
     from tosaic import frontend
+    from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
     from tosaic_passes.onnx_to_tosa.registry import is_lowered
     from tosaic_passes.pipeline import parse_pipeline, run_pipeline
 
@@ -103,10 +104,19 @@ def run(case: Case) -> None:
     constants = _shape_inputs(model)
     fed, bound = _split_inputs(case, model, constants)
     program = frontend.load(model, constants=bound, is_lowered=is_lowered)
-    run_pipeline(program, parse_pipeline("lower-onnx-to-tosa"))
+    convert = ConvertOnnxToTosaPass(float64_as_float32=all(map(_fits_float32, fed)))
+    elements = parse_pipeline("lower-onnx-to-tosa")
+    run_pipeline(program, [convert if isinstance(e, ConvertOnnxToTosaPass) else e for e in elements])
     got = reference_model.run(program, fed)
     for index, (actual, expected) in enumerate(zip(got, case.data("output"), strict=True)):
         _compare(index, actual, expected)
+
+
+def _fits_float32(array: np.ndarray) -> bool:
+    """Whether a user may say that a float64 input can be taken as float32; true for other dtypes."""
+    if array.dtype != np.float64:
+        return True
+    return bool(np.abs(array[np.isfinite(array)]).max(initial=0) <= np.finfo(np.float32).max)
 
 
 def outcome(case: Case) -> str:
