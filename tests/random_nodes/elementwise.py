@@ -259,6 +259,12 @@ def identity(d: Draw, op: str) -> Case:
 def dropout(d: Draw, op: str) -> Case:
     opset, outputs = d.opset(7), d.int(1, 2)
     if opset < 12:
-        return Case({"x": d.floats(d.shape(1))}, {"ratio": 0.25}, opset=opset, outputs=outputs)
+        return Case({"x": d.floats(d.shape(1))}, {"ratio": 0.25}, opset=opset, outputs=outputs, observed=True)
     ratio = {"ratio": np.asarray(0.25, np.float32)} if d.bool() else {}
-    return Case({"x": d.floats(d.shape(1)), **ratio}, opset=opset, outputs=outputs, constants=list(ratio))
+    return Case(
+        {"x": d.floats(d.shape(1)), **ratio},
+        opset=opset,
+        outputs=outputs,
+        constants=list(ratio),
+        observed=True,
+    )

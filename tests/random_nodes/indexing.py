@@ -44,7 +44,8 @@ def gather_nd(d: Draw, op: str) -> Case:
     depth = d.int(1, x.ndim - batch)
     count = [*x.shape[:batch], *d.shape(0, 2, 3)]
     indices = tuples(d, count, x.shape[batch : batch + depth])
-    return Case({"x": x, "i": indices}, {"batch_dims": batch}, opset=opset, constants=known(d, "i"))
+    attributes = {"batch_dims": batch}
+    return Case({"x": x, "i": indices}, attributes, opset=opset, constants=known(d, "i"), observed=True)
 
 
 @strategy("Scatter", "ScatterElements")
