@@ -61,7 +61,7 @@ def transposed_convolution(d: Draw, op: str) -> Case:
         "group": group,
         "dilations": dilations,
         "pads": d.sizes(2 * axes, 0, 1),
-        "output_padding": [d.int(0, max(s, e) - 1) for s, e in zip(strides, dilations)],
+        "output_padding": [d.int(0, stride - 1) for stride in strides],
     }
     operands = {
         "x": d.floats([batch, group * inputs, *d.sizes(axes, 2, 4)]),
@@ -188,7 +188,7 @@ def grid_sample(d: Draw, op: str) -> Case:
 
 @strategy("RoiAlign")
 def roi_align(d: Draw, op: str) -> Case:
-    opset, batch, rois = d.opset(10), d.int(1, 2), d.int(1, 3)
+    opset, batch, rois = d.opset(10, 21), d.int(1, 2), d.int(1, 3)
     corners, sides = d.floats([rois, 2], 0, 8), d.floats([rois, 2], 1, 8)
     operands = {
         "x": d.floats([batch, d.int(1, 2), *d.sizes(2, 4, 8)]),
