@@ -61,9 +61,9 @@ def _left(
     touched: list[Sequence[int]] = [range(view.shape[0])]
     for axis, outputs in enumerate(assembly.output.shape[1:-1]):
         extent = (outputs - 1) * stride[axis] + (window[axis] - 1) * dilation[axis] + 1
-        size = min(view.shape[axis + 1], extent - pad[2 * axis])
-        after = extent - pad[2 * axis] - size
-        borders.append(Border(size, view.strides[axis + 1], pad[2 * axis], after))
+        before = min(pad[2 * axis], extent)
+        size = min(view.shape[axis + 1], extent - before)
+        borders.append(Border(size, view.strides[axis + 1], before, extent - before - size))
         touched.append(_taps_reached(outputs, stride[axis], window[axis], dilation[axis]))
     borders.append(Border(view.shape[-1], view.strides[-1]))
     touched.append(range(view.shape[-1]))

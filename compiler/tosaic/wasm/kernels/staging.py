@@ -122,11 +122,11 @@ def _copy_axes(f: Function, source: int, target: int, axes: Sequence[Border], co
     axis, *inner = axes
     inside = math.prod(a.size + a.before + a.after for a in inner) * ELEMENT_BYTES[conversion.staged]
     emit_zeros(f, target, axis.before * inside)
-    if inner:
+    if inner and axis.size:
         with f.stepped(source, axis.stride, axis.size):
             _copy_axes(f, source, target, inner, conversion)
         f.add_to(source, -axis.size * axis.stride)
-    else:
+    elif not inner:
         _copy_run(f, source, target, axis.size, conversion)
     emit_zeros(f, target, axis.after * inside)
 
