@@ -118,6 +118,12 @@ def test_bit_shift_of_bytes(direction: str) -> None:
     check("BitShift", {"x": np.array([200, 3, 255], np.uint8), "n": amounts}, direction=direction)
 
 
+def test_modulo_of_great_integers() -> None:
+    a, b = np.array([2**31 - 2, 1 - 2**31], np.int32), np.array([2**31 - 1, 1 - 2**31], np.int32)
+    check("Mod", {"a": a, "b": b[:1]})
+    check("Mod", {"a": a, "b": b})
+
+
 def test_bit_shift_of_a_scalar() -> None:
     check("BitShift", {"x": np.array(5, np.uint32), "n": np.array(2, np.uint32)}, direction="LEFT")
 

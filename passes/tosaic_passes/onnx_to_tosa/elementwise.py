@@ -151,7 +151,7 @@ def mod(ctx: LoweringContext, a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     if fmod or is_unsigned(a.dtype):
         return remainder
     opposite = ctx.logical_and(ctx.logical_not(ctx.equal(remainder, 0)), _signs_differ(ctx, remainder, b))
-    return ctx.select(opposite, ctx.add(remainder, b), remainder)
+    return ctx.add(remainder, ctx.select(opposite, b, 0))  # remainder + b may overflow where it is not wanted
 
 
 def _signs_differ(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
