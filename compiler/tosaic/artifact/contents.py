@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM, CANISTER, CANDID = "program.mlirbc", "canister.wasm", "canister.did"
 BYTECODE_VERSION = 6
 """MLIR's bytecode format; fixed, so that a newer MLIR does not change the artifact by itself."""
-TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "onnx-ir", "onnxscript", "numpy", "ml_dtypes")
+TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "numpy", "ml_dtypes")
 
 
 @dataclass(frozen=True, eq=False)
