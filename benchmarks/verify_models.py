@@ -72,9 +72,12 @@ def in_one_function(bytecode: bytes) -> bytes:
     from torch_mlir import ir
     from torch_mlir.passmanager import PassManager
 
-    with ir.Context():
+    from tosaic_passes.isolate_regions import isolate_regions
+
+    with ir.Context(), ir.Location.unknown():
         module = ir.Module.parse(bytecode)
         PassManager.parse("builtin.module(inline,symbol-dce)").run(module.operation)
+        isolate_regions(module.operation)  # inlining moves constants out of branches and loops
         buffer = io.BytesIO()
         module.operation.write_bytecode(buffer)
         return buffer.getvalue()
@@ -216,9 +219,14 @@ def run_step(step: str, model: Path, artifact: Path) -> dict:
     """One step in a fresh process; an error or a crash becomes its text."""
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(STEPS[step], model, artifact).result()
+            return pool.submit(guarded, step, model, artifact).result()
     except BrokenProcessPool:
         return {"error": "the process died"}
+
+
+def guarded(step: str, model: Path, artifact: Path) -> dict:
+    try:
+        return STEPS[step](model, artifact)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 

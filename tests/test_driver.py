@@ -14,10 +14,11 @@ import pytest
 
 import tosaic
 from models import BRANCHES_AND_LOOP, PERCEPTRON, UNSUPPORTED, write_model
-from tosaic.artifact.modules import to_bytecode
+from tosaic.artifact.modules import read_module, to_bytecode
 from tosaic.errors import TosaicError, UnsupportedNodesError
 from tosaic.prices import PriceList
 from tosaic_passes.functions import find_function
+from tosaic_passes.pipeline import parse_pipeline, run_pipeline
 
 
 @pytest.fixture
@@ -90,6 +91,12 @@ def test_model_whose_way_depends_on_data_costs_at_most_what_was_predicted(condit
     np.testing.assert_allclose(result.outputs["y"], expected, rtol=1e-5)
     assert [m.exact for m in result.messages] == [False]
     assert all(m.metered <= m.predicted for m in result.messages)
+
+
+def test_program_of_an_artifact_is_valid_with_regions_too(tmp_path):
+    tosaic.compile_model(onnx.parser.parse_model(BRANCHES_AND_LOOP), tmp_path / "a.tosaic")
+    program = read_module(tmp_path / "a.tosaic" / "program.mlirbc")
+    run_pipeline(program, parse_pipeline("tosa-validate{strict-op-spec-alignment=true}"))
 
 
 def test_cut_model_gives_the_same_bits_in_messages_within_the_limit(model_file, tmp_path):
