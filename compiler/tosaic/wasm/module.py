@@ -64,12 +64,6 @@ class Module:
         custom = [_section(_CUSTOM, _name(name) + data) for name, data in self.custom.items()]
         return b"".join([b"\0asm\x01\0\0\0", *sections, *custom])
 
-    def code_bytes(self) -> int:
-        """Size of all function bodies."""
-        functions = self.functions()
-        index = _indices(_imports(functions), functions)
-        return sum(len(f.code(index.__getitem__)) for f in functions)
-
     def _exports(self, index: Mapping) -> bytes:
         functions = [_name(name) + b"\x00" + leb128_unsigned(index[f]) for name, f in self.exports.items()]
         return _vector([*functions, _name("memory") + b"\x02\x00"])

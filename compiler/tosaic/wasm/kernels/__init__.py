@@ -47,8 +47,3 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions | No
     request, packed = with_factors(request)
     kernel = builder(request, prices, options or KernelOptions())
     return replace(kernel, constants={**kernel.constants, **packed})
-
-
-def supported_operations() -> frozenset[str]:
-    """The ops with a kernel of their own ("elementwise" stands for everything an expression may hold)."""
-    return frozenset(_MODULE_OF)
