@@ -239,9 +239,6 @@ def _to_segments(program: Program, backend: Backend, options: CompileOptions) ->
     limit = options.limit_instructions or backend.prices.limits["update_instructions"]
     _log.info("counting instructions, cutting at %d", limit)
     under = f"{{limit-instructions={limit}}}"
-    passes = f"outline-weights,tile-operators{under},count-instructions,split-execution{under}"
-    pipeline = (
-        f"{passes},isolate-regions"  # the cut leaves the constants of branches and loops outside of them
-    )
+    pipeline = f"outline-weights,tile-operators{under},count-instructions,split-execution{under}"
     run_pipeline(program, parse_pipeline(pipeline, lambda: backend.cost_model))
     return limit

@@ -68,8 +68,12 @@ def _fill(
 
 
 def _read_values(operations: Sequence[ir.Operation]) -> dict[ir.Value, None]:
-    """The values that these ops read, regions included, each once, in the order of reading."""
-    return {value: None for operation in nested_operations(operations) for value in operation.operands}
+    """The values from elsewhere that these ops read, regions included, each once, in the order of reading."""
+    nested = list(nested_operations(operations))
+    blocks = [block for operation in nested for region in operation.regions for block in region.blocks]
+    own = {result for operation in nested for result in operation.results}
+    own.update(argument for block in blocks for argument in block.arguments)
+    return {value: None for operation in nested for value in operation.operands if value not in own}
 
 
 def _replace_operands(operations: Sequence[ir.Operation], replacement: dict[ir.Value, ir.Value]) -> None:
