@@ -11,6 +11,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from tosaic_passes import border
 from tosaic_passes.program import Program
 
 _TIMEOUT_SECONDS = 60
@@ -23,7 +24,7 @@ def run(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     flatbuffer = serialize(program)
     main = next(iter(program.module.body.operations))
-    stored = [_store(array) for array in inputs]
+    stored = [_store(array).reshape(type.shape) for array, type in zip(inputs, main.type.inputs, strict=True)]
     parent, child = multiprocessing.Pipe()
     worker = multiprocessing.get_context("fork").Process(target=_run, args=(flatbuffer, stored, child))
     worker.start()
@@ -39,9 +40,16 @@ def run(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         worker.join()
     if status != "TOSA_VALID":
         raise RuntimeError(f"the reference model says {status}")
-    dtypes = [attributes["ic.dtype"].value for attributes in main.attributes["res_attrs"]]
+    seen = [border.entries(attributes) for attributes in main.attributes["res_attrs"]]
     shapes = [tuple(type.shape) for type in main.type.results]
-    return [_load(array, dtype, shape) for array, dtype, shape in zip(raw, dtypes, shapes)]
+    outputs = [
+        _load(array, given[border.DTYPE].value, border.seen_shape(given, shape))
+        for array, given, shape in zip(raw, seen, shapes, strict=True)
+    ]
+    for empty in border.empty_results(main.operation):
+        shape = border.seen_shape(empty.seen, tuple(empty.type.shape))
+        outputs.insert(empty.place, np.empty(shape, _numpy_dtype(empty.seen[border.DTYPE].value)))
+    return outputs
 
 
 def serialize(program: Program) -> bytes:
@@ -77,9 +85,13 @@ def _store(array: np.ndarray) -> np.ndarray:
 def _load(array: np.ndarray, dtype_name: str, shape: tuple[int, ...]) -> np.ndarray:
     from tosaic_passes.onnx_to_tosa.dtypes import narrowed
 
-    dtype = np.dtype(getattr(ml_dtypes, dtype_name, dtype_name))
+    dtype = _numpy_dtype(dtype_name)
     small = narrowed(dtype)
     array = array.reshape(shape)
     if array.dtype != small:
         array = array.view(small) if array.dtype.itemsize == small.itemsize else array.astype(small)
     return array.astype(dtype)
+
+
+def _numpy_dtype(name: str) -> np.dtype:
+    return np.dtype(getattr(ml_dtypes, name, name))

@@ -9,11 +9,10 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from tosaic.errors import TosaicError
+from tosaic_passes.border import DTYPE, NAME, entries
 from tosaic_passes.functions import functions
 from tosaic_passes.program import Program
 from tosaic_passes.weights import numpy_dtype
-
-NAME, DTYPE = "ic.name", "ic.dtype"
 
 
 def complete_border(program: Program) -> None:
@@ -54,7 +53,7 @@ def _completed(attributes: ir.DictAttr | None, type: ir.Type, name: str) -> ir.D
         raise TosaicError(
             f"{name} of @main has the type {type}", "give a module whose tensors are all static"
         )
-    known = {entry.name: entry.attr for entry in attributes} if attributes is not None else {}
+    known = entries(attributes) if attributes is not None else {}
     try:
         dtype = numpy_dtype(type.element_type).name
     except KeyError:

@@ -102,9 +102,19 @@ def test_older_opset_never_gets_a_newer_meaning(context: ir.Context) -> None:
         ConvertOnnxToTosaPass().run(program("Mod", opset=9))
 
 
-def test_rank_above_six_is_refused(context: ir.Context) -> None:
-    with pytest.raises(UnsupportedNodesError, match="rank 7 is above TOSA's highest rank, 6"):
-        ConvertOnnxToTosaPass().run(program("Relu", "1x1x1x1x1x1x1xf32"))
+def test_rank_above_six_is_flat_and_keeps_its_shape(context: ir.Context) -> None:
+    lowered = program("Relu", "1x1x2x1x1x1x2xf32")
+    ConvertOnnxToTosaPass().run(lowered)
+    seen = '{ic.dtype = "float32", ic.name = "x", ic.shape = array<i64: 1, 1, 2, 1, 1, 1, 2>}'
+    assert f"%arg0: tensor<4xf32> {seen}" in str(lowered.module)
+
+
+def test_result_without_elements_stands_beside_the_function(context: ir.Context) -> None:
+    lowered = program("Relu", "0x3xi64")
+    ConvertOnnxToTosaPass().run(lowered)
+    listed = '{ic.dtype = "int64", place = 0 : i64, type = tensor<0x3xi32>}'
+    assert f"attributes {{ic.empty_results = [{listed}]}}" in str(lowered.module)
+    assert "tosa." not in str(lowered.module.body)
 
 
 def test_module_without_opset_is_refused(context: ir.Context) -> None:

@@ -49,6 +49,8 @@ def copy_argument(entry: Entry, tensor: BorderTensor, offset: int) -> None:
 
 def convert_argument(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
     """Convert a tensor that lies there as callers see it; `misfit` is the text that refuses a value."""
+    if not tensor.size:
+        return
     if tensor.dtype in _SMALL:
         _refuse_out_of_range(entry, tensor, misfit)
     if tensor.element == "i48":
@@ -59,7 +61,7 @@ def convert_argument(entry: Entry, tensor: BorderTensor, misfit: Place) -> None:
 
 def convert_result(entry: Entry, tensor: BorderTensor) -> None:
     """Convert the tensor in its place to what callers see."""
-    if (tensor.dtype, tensor.element) not in _SAME:
+    if tensor.size and (tensor.dtype, tensor.element) not in _SAME:
         _convert(entry, tensor, tensor.element, tensor.dtype, None)
 
 

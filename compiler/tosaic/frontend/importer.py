@@ -12,6 +12,7 @@ from torch_mlir.dialects import func
 
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, Value
+from tosaic_passes.border import DTYPE, NAME
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable, element_type
 
@@ -153,9 +154,7 @@ def _border(names: list[str], values: list[Value]) -> ir.ArrayAttr:
     """What the caller sees of each argument or result: its ONNX name and dtype."""
     return ir.ArrayAttr.get(
         [
-            ir.DictAttr.get(
-                {"ic.name": ir.StringAttr.get(name), "ic.dtype": ir.StringAttr.get(value.dtype.name)}
-            )
+            ir.DictAttr.get({NAME: ir.StringAttr.get(name), DTYPE: ir.StringAttr.get(value.dtype.name)})
             for name, value in zip(names, values)
         ]
     )

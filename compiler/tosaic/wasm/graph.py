@@ -71,10 +71,11 @@ class Folded:
 
 @dataclass(frozen=True)
 class Border:
-    """An argument or result of the program, by its ONNX name and dtype."""
+    """An argument or result of the program, by its ONNX name, dtype and shape."""
 
     name: str
     dtype: str
+    shape: tuple[int, ...]
     value: Value
 
 

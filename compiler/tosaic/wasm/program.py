@@ -272,7 +272,7 @@ def _border(
             border.name,
             border.dtype,
             border.value.element,
-            border.value.shape,
+            border.shape,
             memory.address_of[place.buffer] + place.window.offset,
         )
         for border, place in zip(borders, places)

@@ -19,6 +19,7 @@ from tosaic.errors import TosaicError
 from tosaic.wasm.graph import Border, Folded, Graph, Node, Value, scalar
 from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic.wasm.trips import is_counted, most_trips
+from tosaic_passes.border import DTYPE, NAME, EmptyResult, empty_results, entries, seen_shape
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -97,6 +98,8 @@ class _Reader:
             raise TosaicError(f"these ops have no WebAssembly kernel: {listed}", "express them by other ops")
         self.graph.inputs = _border(main, "arg_attrs", list(values.values())[: len(block.arguments)], "input")
         self.graph.outputs = _border(main, "res_attrs", results, "output")
+        for empty in empty_results(main.operation):
+            self.graph.outputs.insert(empty.place, _empty_border(empty))
         self.graph.segments = self.graph.segments or ["segment_0"]
         return self.graph
 
@@ -264,7 +267,7 @@ def _unknown(values: Sequence[Value]) -> list[Value]:
 
 
 def _unnamed(values: Sequence[Value]) -> list[Border]:
-    return [Border("", _BORDER_DTYPES[value.element], value) for value in values]
+    return [Border("", _BORDER_DTYPES[value.element], value.shape, value) for value in values]
 
 
 def _states(body: ir.Block) -> list[int]:
@@ -350,13 +353,17 @@ def _border(function: ir.OpView, key: str, values: Sequence[Value], kind: str) -
     )
     found = []
     for i, (value, dictionary) in enumerate(zip(values, listed, strict=True)):
-        given = {} if dictionary is None else {named.name: named.attr for named in dictionary}
-        name = ir.StringAttr(given["ic.name"]).value if "ic.name" in given else f"{kind}_{i}"
-        dtype = (
-            ir.StringAttr(given["ic.dtype"]).value if "ic.dtype" in given else _BORDER_DTYPES[value.element]
-        )
-        found.append(Border(name, dtype, value))
+        given = {} if dictionary is None else entries(dictionary)
+        name = ir.StringAttr(given[NAME]).value if NAME in given else f"{kind}_{i}"
+        dtype = ir.StringAttr(given[DTYPE]).value if DTYPE in given else _BORDER_DTYPES[value.element]
+        found.append(Border(name, dtype, seen_shape(given, value.shape), value))
     return found
+
+
+def _empty_border(empty: EmptyResult) -> Border:
+    name, dtype = (ir.StringAttr(empty.seen[key]).value for key in (NAME, DTYPE))
+    value = Value(str(empty.type.element_type), tuple(empty.type.shape))
+    return Border(name, dtype, seen_shape(empty.seen, value.shape), value)
 
 
 # Ops on constants that only move data

@@ -10,12 +10,14 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from tosaic_passes import border
+from tosaic_passes.border import EmptyResult
 from tosaic_passes.errors import UnsupportedNode
 from tosaic_passes.onnx_to_tosa import refusals, registry
 from tosaic_passes.onnx_to_tosa.context import LoweringContext, Region
 from tosaic_passes.onnx_to_tosa.dtypes import (
     FLOAT32,
-    MAX_RANK,
+    held_shape,
     narrowed,
     narrowing_loses,
     onnx_dtype,
@@ -54,7 +56,7 @@ class FunctionLowering:
         """The lowered function, inserted before the old one; not to be used if there are `failures`."""
         old_block = self._function.regions[0].blocks[0]
         self._check_float64(old_block)
-        inputs = [self._border_type(argument.type, "input") for argument in old_block.arguments]
+        inputs = [self._argument_type(argument.type) for argument in old_block.arguments]
         with ir.InsertionPoint(self._function):
             lowered = func.FuncOp("main_tosa", (inputs, []), loc=self._function.location)
         try:
@@ -71,20 +73,16 @@ class FunctionLowering:
             self._context = LoweringContext(self._weights, self._opset)
             self._lower_operations(old_block)
             results = [self._returned(value) for value in _terminator(old_block).operands]
-            func.ReturnOp(results)
+            func.ReturnOp([value for value in results if value is not None])
         self._finish_signature(lowered, inputs, results)
 
     # The border
 
-    def _border_type(self, type: ir.Type, role: str) -> ir.Type:
+    def _argument_type(self, type: ir.Type) -> ir.Type:
         result = _result_type(type)
         if result is None:
-            self._fail("main", "graph", f"an {role} of type {type} is no tensor of numbers")
+            self._fail("main", "graph", f"an input of type {type} is no tensor of numbers")
             return ir.RankedTensorType.get([1], ir.F32Type.get())
-        if result.rank > MAX_RANK:
-            self._fail(
-                "main", "graph", f"an {role} of rank {result.rank} is above TOSA's highest rank, {MAX_RANK}"
-            )
         self._note_narrowing(result)
         return storage_type(result.shape, result.dtype)
 
@@ -113,22 +111,38 @@ class FunctionLowering:
     def _bind_arguments(self, old: Sequence[ir.Value], new: Sequence[ir.Value]) -> None:
         for before, after in zip(old, new):
             result = _result_type(before.type)
-            if result is None:  # refused by _border_type; what reads it is still checked
+            if result is None:  # refused by _argument_type; what reads it is still checked
                 self._tensors[before] = Tensor((1,), FLOAT32, value=after)
                 continue
             empty = np.zeros(result.shape, result.onnx_dtype) if 0 in result.shape else None
             self._tensors[before] = Tensor(result.shape, result.dtype, array=empty, value=after)
 
-    def _finish_signature(self, lowered: func.FuncOp, inputs: list[ir.Type], results: list[ir.Value]) -> None:
+    def _finish_signature(
+        self, lowered: func.FuncOp, inputs: list[ir.Type], results: list[ir.Value | None]
+    ) -> None:
+        """`results` has None for those that are no results in TOSA."""
+        old_type = ir.FunctionType(ir.TypeAttr(self._function.attributes["function_type"]).value)
+        arguments = self._seen("arg_attrs", old_type.inputs)
+        seen = self._seen("res_attrs", old_type.results)
+        held = [(value.type, entry) for value, entry in zip(results, seen) if value is not None]
+        signature = ir.FunctionType.get(inputs, [type for type, _ in held])
+        lowered.attributes["function_type"] = ir.TypeAttr.get(signature)
+        lowered.attributes["arg_attrs"] = _dictionaries(arguments)
+        lowered.attributes["res_attrs"] = _dictionaries([entry for _, entry in held])
+        border.list_empty_results(
+            lowered.operation,
+            [
+                EmptyResult(place, _empty_type(old_type.results[place]), seen[place])
+                for place, value in enumerate(results)
+                if value is None
+            ],
+        )
+
+    def _seen(self, key: str, types: Sequence[ir.Type]) -> list[dict[str, ir.Attribute]]:
+        """What callers see of each argument or result."""
         old = self._function.attributes
-        old_type = ir.FunctionType(ir.TypeAttr(old["function_type"]).value)
-        types = [value.type for value in results]
-        lowered.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, types))
-        for key, onnx_types in (("arg_attrs", old_type.inputs), ("res_attrs", old_type.results)):
-            given = list(ir.ArrayAttr(old[key])) if key in old else [ir.DictAttr.get({})] * len(onnx_types)
-            lowered.attributes[key] = ir.ArrayAttr.get(
-                [_with_dtype(attributes, type) for attributes, type in zip(given, onnx_types)]
-            )
+        given = list(ir.ArrayAttr(old[key])) if key in old else [ir.DictAttr.get({})] * len(types)
+        return [_with_border(border.entries(attributes), type) for attributes, type in zip(given, types)]
 
     # Nodes
 
@@ -157,14 +171,15 @@ class FunctionLowering:
         self._context.results, self._context.regions = node
         return [self._tensors[value] for value in _terminator(block).operands]
 
-    def _returned(self, value: ir.Value) -> ir.Value:
+    def _returned(self, value: ir.Value) -> ir.Value | None:
+        """What `@main` returns for an output, None for one without elements."""
         tensor = self._tensors[value]
         if tensor is None:
             self._fail("main", "graph", f"an output of type {value.type} is no tensor of numbers")
             return ir.Operation.create("ic.failed", results=[value.type]).results[0]
+        if tensor.size == 0:
+            return None
         try:
-            if tensor.rank > MAX_RANK:
-                raise LoweringFailure(f"its rank {tensor.rank} is above TOSA's highest rank, {MAX_RANK}")
             return self._context.value(tensor)
         except LoweringFailure as failure:
             self._fail("main", "graph", f"an output: {failure.reason}", failure.remedy)
@@ -283,12 +298,25 @@ def _result_type(type: ir.Type) -> ResultType | None:
     return ResultType(tuple(type.shape), narrowed(dtype), dtype) if dtype is not None else None
 
 
-def _with_dtype(attributes: ir.DictAttr, type: ir.Type) -> ir.DictAttr:
-    named = {entry.name: entry.attr for entry in attributes}
+def _with_border(given: dict[str, ir.Attribute], type: ir.Type) -> dict[str, ir.Attribute]:
+    """The attributes of an argument or result with its ONNX dtype and, where TOSA holds another, its shape."""
     result = _result_type(type)
-    if result is not None:
-        named.setdefault("ic.dtype", ir.StringAttr.get(result.onnx_dtype.name))
-    return ir.DictAttr.get(named)
+    if result is None:
+        return given
+    own = {border.DTYPE: ir.StringAttr.get(result.onnx_dtype.name)}
+    if held_shape(result.shape) != result.shape:
+        own[border.SHAPE] = ir.DenseI64ArrayAttr.get(result.shape)
+    return {**own, **given}
+
+
+def _dictionaries(entries: Sequence[dict[str, ir.Attribute]]) -> ir.ArrayAttr:
+    return ir.ArrayAttr.get([ir.DictAttr.get(entry) for entry in entries])
+
+
+def _empty_type(type: ir.Type) -> ir.RankedTensorType:
+    result = _result_type(type)
+    assert result is not None
+    return storage_type(result.shape, result.dtype)
 
 
 def _check_operands(operands: Sequence[Tensor | None], lowering: registry.Lowering) -> None:
