@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -202,7 +203,7 @@ head (float[600000] x) => (float[8] y)
 
 def test_limit_below_the_transfer_of_a_part_is_refused(tmp_path):
     with pytest.raises(
-        TosaicError, match=r"the message 'put' needs [0-9,]+ instructions, the limit is 1,000,000"
+        TosaicError, match=r"instructions of a message \(put\): [0-9,]+ where 1,000,000 are allowed"
     ):
         tosaic.compile_model(
             onnx.parser.parse_model(HEAD), tmp_path / "a.tosaic", limit_instructions=1_000_000
@@ -249,9 +250,46 @@ def test_a_changed_upload_is_found(model_file, tmp_path, monkeypatch):
         tosaic.load(artifact)
 
 
-def test_module_that_the_network_would_not_install_is_refused(model_file, tmp_path, monkeypatch):
-    limited(monkeypatch, code_section_bytes=100)
+LIMITS = {
+    "module bytes": "module_bytes",
+    "code section bytes": "code_section_bytes",
+    "functions": "functions",
+    "operators of a function": "operators_per_function",
+    "complexity of a function": "complexity_per_function",
+    "instructions to compile the module": "install_instructions",
+    "exported methods": "exported_methods",
+    "bytes of the methods' names": "method_name_bytes",
+    "icp: custom sections": "custom_sections",
+    "bytes of icp: custom sections": "custom_section_bytes",
+    "heap bytes": "heap_bytes",
+}
+"""Limits on the module, as they are named and as the price list calls them."""
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_one_more_than_a_limit_is_refused_by_the_compiler_and_by_the_replica(
+    what, model_file, tmp_path, monkeypatch
+):
+    artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    used = {entry["what"]: entry["used"] for entry in artifact.manifest["limits"]}[what]
     before = list(tmp_path.iterdir())
-    with pytest.raises(TosaicError, match="the network would refuse this module: code section bytes"):
-        tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    with monkeypatch.context() as context:
+        limited(context, **{LIMITS[what]: used})
+        tosaic.load(artifact).run({"x": np.zeros((4, 8), np.float32)})
+    limited(monkeypatch, **{LIMITS[what]: used - 1})
+    excess = re.escape(f"{what}: {used:,} where {used - 1:,} are allowed, 1 too many (")
+    with pytest.raises(TosaicError, match=f"the network would refuse this module: {excess}"):
+        tosaic.load(artifact)
+    with pytest.raises(TosaicError, match=f"the network would refuse this [a-z]+: {what}"):
+        tosaic.compile_model(model_file, tmp_path / "b.tosaic", batch_size=4)
     assert list(tmp_path.iterdir()) == before
+
+
+def test_no_limit_of_the_network_is_left_out(model_file, tmp_path):
+    artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
+    listed = {entry["what"] for entry in artifact.manifest["limits"]}
+    assert listed == {
+        *LIMITS, "globals", "instructions of a message (infer)", "instructions of a query (infer_query)",
+        "bytes of an argument", "bytes of a reply", "bytes of a query's reply",
+    }  # fmt: skip
+    assert all(entry["used"] <= entry["limit"] for entry in artifact.manifest["limits"])

@@ -30,6 +30,7 @@ from tosaic.options import CompileOptions
 from tosaic.prices import PriceList
 from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
 from tosaic_passes.functions import find_function
+from tosaic_passes.limit_usage import refuse_excesses
 from tosaic_passes.onnx_to_tosa.target import assume_target
 from tosaic_passes.pipeline import Element, parse_pipeline, run_pipeline
 from tosaic_passes.program import Program
@@ -125,17 +126,16 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
 
 def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
     """Everything that goes into an artifact, in memory."""
-    from tosaic import canister
+    from tosaic.canister.limits import canister_usage
 
     backend = Backend()
     program = _to_tosa(_to_mlir(model, options), options)
     limit = _to_segments(program, backend, options)
     _log.info("emitting WebAssembly")
-    wasm_program = backend.compile(program)
-    assembled = canister.assemble(wasm_program, backend.prices, contents.public_info(wasm_program))
-    _check_messages(assembled, limit, backend.prices)
-    _check_installable(assembled, backend.prices)
-    return contents.Compilation(program, wasm_program, assembled, limit, backend.prices)
+    wasm_program, assembled = backend.build(program)
+    usage = canister_usage(assembled, limit, backend.prices)
+    refuse_excesses(usage, "canister")
+    return contents.Compilation(program, wasm_program, assembled, tuple(usage), limit, backend.prices)
 
 
 def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
@@ -143,44 +143,26 @@ def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
     return folder.write(Path(output), contents.files(compilation), contents.manifest(compilation))
 
 
-def _check_messages(assembled: Canister, limit: int, prices: PriceList) -> None:
-    """The segments fit; messages that carry parts of large tensors, or weights, must fit as well."""
-    planned = [*assembled.messages, *assembled.uploads]
-    updates = [message for message in planned if message.kind != "query"]
-    dearest = max(updates, key=lambda message: message.instructions(prices))
-    if dearest.instructions(prices) > limit:
-        raise TosaicError(
-            f"the message '{dearest.name}' needs {dearest.instructions(prices):,} instructions, the limit is {limit:,}",
-            f"a limit of {dearest.instructions(prices)} or more works",
-        )
-
-
-def _check_installable(assembled: Canister, prices: PriceList) -> None:
-    """The network would take the module."""
-    from tosaic.replica.limits import check_module
-    from tosaic.wasm.decode import BinaryModule
-
-    operators = [function.operators for function in assembled.module.functions()]
-    check_module(assembled.wasm, BinaryModule.parse(assembled.wasm), operators, prices)
-
-
 class Backend:
     """The WebAssembly backend; kernels that the cost model built are found again when the program is emitted."""
 
     def __init__(self) -> None:
-        from tosaic.canister import MessageCosts
+        from tosaic.canister import CanisterCosts
         from tosaic.wasm.cost_model import WasmCostModel
         from tosaic.wasm.program import CONTROL_BYTES, KernelStore
 
         self.prices = PriceList.load()
-        self._kernels = KernelStore(self.prices)
-        self.cost_model = WasmCostModel(self._kernels, MessageCosts(self.prices), CONTROL_BYTES)
+        self._canisters = CanisterCosts(self.prices, contents.public_info)
+        self.cost_model = WasmCostModel(KernelStore(self.prices), self._canisters, CONTROL_BYTES)
 
-    def compile(self, program: Program) -> WasmProgram:
-        """The program as WebAssembly. Raises TosaicError for an op that has no kernel."""
-        from tosaic.wasm.program import compile
+    def build(self, program: Program) -> tuple[WasmProgram, Canister]:
+        """The program as WebAssembly, and the canister around it.
 
-        return compile(program, kernels=self._kernels)
+        Raises:
+            TosaicError: an op has no kernel, or Candid cannot carry an input or output.
+        """
+        wasm_program = self.cost_model.compiled(program)
+        return wasm_program, self._canisters.canister(wasm_program)
 
 
 def _to_mlir(model: Model, options: CompileOptions) -> Program:

@@ -49,6 +49,17 @@ class PriceList:
         return self.document["opcodes"]
 
     @cached_property
+    def complexity(self) -> Mapping[str, int]:
+        """Operator name -> what it adds to the complexity of its function."""
+        rule = self.document["complexity"]
+        return {name: rule["operators"].get(name, rule["unlisted"]) for name in self.operators}
+
+    @cached_property
+    def refused_operators(self) -> frozenset[str]:
+        """Operators that the network takes no module with."""
+        return frozenset(self.document["complexity"]["refused"])
+
+    @cached_property
     def function_entry(self) -> int:
         return self.document["rules"]["function_entry"]
 

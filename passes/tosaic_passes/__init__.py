@@ -27,6 +27,7 @@ PASSES = (
     "outline-weights",
     "split-execution",
     "tile-operators",
+    "verify-canister-limits",
 )
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 

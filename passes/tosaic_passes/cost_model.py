@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch_mlir import ir
 
+    from tosaic_passes.limit_usage import LimitUsage
     from tosaic_passes.program import Program
 
 
@@ -72,6 +73,10 @@ class CostModel(Protocol):
 
     def closing(self, program: Program, segments: int) -> Charge | None:
         """What a further message pays that only replies, after so many segments; None where there is none."""
+        ...
+
+    def limit_usage(self, program: Program, limit_instructions: int) -> list[LimitUsage]:
+        """What the program's canister uses of the network's limits, and its messages of theirs."""
         ...
 
 

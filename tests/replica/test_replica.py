@@ -243,6 +243,13 @@ def test_install_fails_when_init_traps() -> None:
         ('(func (export "canister_update f")) (func (export "canister_query f"))', "'f' is exported twice"),
         ("(global i32 (i32.const 0))" * 1001, "globals: 1,001 where 1,000"),
         ("(memory 65537)", "not valid"),
+        ("(table 2 funcref) (func (table.set (i32.const 0) (ref.null func)))", "operator 0x26"),
+        ("(table 2 funcref) (func (drop (table.grow (ref.null func) (i32.const 1))))", "operator 0xfc 0xf "),
+        (f"(func {'(block)' * 19608})", "complexity of a function: 1,000,009 where 1,000,000"),
+        ('(@custom "icp:secret x" "")', "neither 'icp:public NAME' nor 'icp:private NAME'"),
+        ('(@custom "icp:public x" "") (@custom "icp:private x" "")', "section 'x' is there twice"),
+        ("".join(f'(@custom "icp:public {i}" "")' for i in range(17)), "icp: custom sections: 17 where 16"),
+        (f'(func (export "canister_query {"n" * 20001}"))', "the methods' names: 20,001 where 20,000"),
     ],
 )
 def test_install_refuses_what_the_network_refuses(text: str, message: str) -> None:

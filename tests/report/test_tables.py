@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from tosaic.model import ExecutedMessage
-from tosaic.report import messages_table, segments_table, tensors_table
+from tosaic.report import limits_table, messages_table, segments_table, tensors_table
 from tosaic.report.html import page
 from tosaic.report.tables import summary
 
@@ -30,6 +30,7 @@ MANIFEST = {
     "memory_bytes": 3 * 2**20,
     "files": {"canister.wasm": {"bytes": 2048}},
     "uploads": [],
+    "limits": [{"what": "functions", "used": 12500, "limit": 50000}],
 }  # fmt: skip
 
 
@@ -51,6 +52,10 @@ def test_messages_and_their_sum():
 
 def test_one_message_has_no_sum():
     assert "total" not in messages_table([ExecutedMessage("infer", 5, 5, 10, 0)])
+
+
+def test_limits():
+    assert lines(limits_table(MANIFEST))[2:] == [["functions", "12,500", "50,000", "25.0%"]]
 
 
 def test_segments():

@@ -17,6 +17,7 @@ from tosaic.artifact.folder import Content
 from tosaic.artifact.modules import new_context, parse_module, to_bytecode
 from tosaic.prices import PriceList
 from tosaic_passes.functions import segments
+from tosaic_passes.limit_usage import LimitUsage
 from tosaic_passes.program import Program
 from tosaic_passes.split_execution import MESSAGE_INSTRUCTIONS
 
@@ -32,11 +33,12 @@ TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "numpy", "ml_dtypes")
 
 @dataclass(frozen=True, eq=False)
 class Compilation:
-    """A compiled model in memory: the cut program, its WebAssembly, the canister, and the limit of a message."""
+    """A compiled model in memory: the cut program, its WebAssembly, the canister, and how it stands to the limits."""
 
     program: Program
     wasm_program: WasmProgram
     canister: Canister
+    limit_usage: tuple[LimitUsage, ...]
     limit_instructions: int
     prices: PriceList
 
@@ -80,6 +82,7 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "memory_bytes": wasm.memory_bytes,
         "arena_bytes": wasm.arena_bytes,
         "weights": _weight_entries(compilation.program),
+        "limits": [{"what": u.what, "used": u.used, "limit": u.limit} for u in compilation.limit_usage],
         "chunks": _chunks(canister.wasm, prices.limits["chunk_bytes"]),
         "uploads": list(_upload_entries(canister, prices)),
         "toolchain": {name: _version(name) for name in TOOLCHAIN},

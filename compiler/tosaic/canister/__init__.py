@@ -1,6 +1,7 @@
 """The canister around a program: entry points, Candid border, chained messages, and what each message takes."""
 
 from tosaic.canister.assemble import Canister, assemble
-from tosaic.canister.messages import MessageCosts, PlannedMessage, closing_message, message_overhead
+from tosaic.canister.costs import CanisterCosts
+from tosaic.canister.messages import PlannedMessage, closing_message, message_overhead
 
-__all__ = ["Canister", "MessageCosts", "PlannedMessage", "assemble", "closing_message", "message_overhead"]
+__all__ = ["Canister", "CanisterCosts", "PlannedMessage", "assemble", "closing_message", "message_overhead"]

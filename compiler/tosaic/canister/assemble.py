@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tosaic.canister.chunks import PUT_CHUNK, WeightChunk
 from tosaic.canister.interface import Methods, interface_text
 from tosaic.canister.messages import Messages, PlannedMessage
+from tosaic.canister.parts import put_argument_bytes
 from tosaic.prices import PriceList
 from tosaic.wasm.module import Module
 from tosaic.wasm.program import WasmProgram
@@ -32,7 +33,16 @@ class Canister:
     @property
     def uploads(self) -> tuple[PlannedMessage, ...]:
         """The messages that upload the weights, in the order of the chunks."""
-        return tuple(PlannedMessage(PUT_CHUNK, "update", chunk.charge, exact=True) for chunk in self.weights)
+        return tuple(
+            PlannedMessage(
+                PUT_CHUNK,
+                "update",
+                chunk.charge,
+                exact=True,
+                received_bytes=len(PUT_CHUNK) + put_argument_bytes(len(chunk.data)),
+            )
+            for chunk in self.weights
+        )
 
 
 def assemble(program: WasmProgram, prices: PriceList, info: str = "{}") -> Canister:

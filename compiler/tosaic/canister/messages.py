@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from tosaic.canister.border import border_place, convert_argument, convert_result, copy_argument
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK, WeightChunks, needs_upload
 from tosaic.canister.entry import Entry, Place, Region
-from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument
+from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument_bytes
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
@@ -37,7 +37,8 @@ _ON_REJECT, _ON_CLEANUP, _FIRST_PIECE = 0, 1, 2  # places in the table
 class PlannedMessage:
     """A message of one inference: its name as the replica records it, what it takes, and for a bound `exact` False.
 
-    `received_bytes` are those of the method's name and argument (none for a callback).
+    `received_bytes` are those of the method's name and argument (none for a callback), `replied_bytes` those of the
+    reply's tensors.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PlannedMessage:
     charge: Charge
     exact: bool
     received_bytes: int = 0
+    replied_bytes: int = 0
 
     def instructions(self, prices: PriceList) -> int:
         """All of it, page touches included."""
@@ -153,16 +155,14 @@ class Messages:
     def planned(self) -> list[PlannedMessage]:
         """The messages of one inference, transfers of parts included, in the order of their execution."""
         puts = list(self._planned_puts(self.put)) if self.put else []
-        gets = [self.get.charge(i) for i in range(len(self.get.parts))] if self.get else []
-        return [
-            *puts,
-            *self.planned_call(),
-            *(PlannedMessage(GET, "query", charge, True) for charge in gets),
-        ]
+        gets = list(self._planned_gets(self.get)) if self.get else []
+        return [*puts, *self.planned_call(), *gets]
 
     def planned_call(self) -> list[PlannedMessage]:
-        """The messages of one call of `infer`."""
-        return list(self._planned_call())
+        """The messages of one call of `infer`; the last one replies."""
+        *before, last = self._planned_call()
+        reply = sum(prefix.size for prefix in self.reply_prefixes) + sum(_sizes(self.results))
+        return [*before, replace(last, replied_bytes=reply)]
 
     def planned_query(self) -> PlannedMessage | None:
         """The message of `infer_query`, where the canister has it."""
@@ -395,8 +395,13 @@ class Messages:
     @staticmethod
     def _planned_puts(put: InputParts) -> Iterator[PlannedMessage]:
         for index, part in enumerate(put.parts):
-            received = len(PUT) + len(put_argument(index, bytes(part.size)))
+            received = len(PUT) + put_argument_bytes(part.size)
             yield PlannedMessage(PUT, "update", put.charge(index), True, received)
+
+    @staticmethod
+    def _planned_gets(get: OutputParts) -> Iterator[PlannedMessage]:
+        for index in range(len(get.parts)):
+            yield PlannedMessage(GET, "query", get.charge(index), True, replied_bytes=get.reply_bytes(index))
 
     def _planned_call(self) -> Iterator[PlannedMessage]:
         yield self._message("infer", "update", self.infer, received=len("infer") + self._argument_bytes)
@@ -422,19 +427,6 @@ def _prefixes(tensors: Sequence[BorderTensor]) -> list[bytes]:
     header = candid.header([tensor.dtype for tensor in tensors])
     lengths = [leb128_unsigned(tensor.size) for tensor in tensors]
     return [header + lengths[0], *lengths[1:]] if lengths else [header]
-
-
-@dataclass(frozen=True)
-class MessageCosts:
-    """What the cost model asks about messages (`tosaic.wasm.cost_model.MessageCosts`)."""
-
-    prices: PriceList
-
-    def overhead(self, program: WasmProgram, index: int, last: bool) -> Charge:
-        return message_overhead(program, self.prices, index, last)
-
-    def closing(self, program: WasmProgram, segments: int) -> Charge | None:
-        return closing_message(program, self.prices, segments)
 
 
 def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:

@@ -63,6 +63,11 @@ def put_argument(part: int, data: bytes) -> bytes:
     return PUT_HEADER + struct.pack("<I", part) + leb128_unsigned(len(data)) + data
 
 
+def put_argument_bytes(size: int) -> int:
+    """How long the argument of `put` is for a part of so many bytes."""
+    return _PUT_DATA + len(leb128_unsigned(size)) + size
+
+
 def get_argument(part: int) -> bytes:
     """The argument of `get`."""
     return _GET_HEADER + struct.pack("<I", part)
@@ -314,12 +319,16 @@ class OutputParts(_Parts):
 
     def charge(self, index: int) -> Charge:
         part = self.parts[index]
-        moved = len(_reply_prefix(part)) + part.size
         return Charge(
-            self.entry.function.cost + self._moving("msg_reply_data_append", moved),
+            self.entry.function.cost + self._moving("msg_reply_data_append", self.reply_bytes(index)),
             self.entry.reads | self._row_place(index).pages | self._place(part).pages,
             self.entry.writes,
         )
+
+    def reply_bytes(self, index: int) -> int:
+        """How long the reply with this part is."""
+        part = self.parts[index]
+        return len(_reply_prefix(part)) + part.size
 
     def _row(self, part: Part) -> bytes:
         prefix = _reply_prefix(part)

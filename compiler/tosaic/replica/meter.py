@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tosaic.errors import TosaicError
+from tosaic.limits import FunctionSize
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm import opcodes
 from tosaic.wasm.decode import (
@@ -60,13 +61,16 @@ _WRITES = ("memory.fill", "memory.copy", "memory.init")
 class Charges:
     """What is paid for what: the static price of each operator, and the operators that also pay for their length.
 
-    An operation whose length is more than `slice` fails: a slice of execution cannot hold it.
+    An operation whose length is more than `slice` fails: a slice of execution cannot hold it. `complexity` is what an
+    operator adds to its function's complexity (1 if it is not there). Modules with `refused` operators are invalid.
     """
 
     operators: Mapping[str, int]
     function_entry: int
     by_length: frozenset[str]
     slice: int = 1 << 32
+    complexity: Mapping[str, int] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, prices: PriceList) -> Charges:
@@ -74,15 +78,22 @@ class Charges:
         default = rules["unlisted_operator_default"]
         listed = {name: prices.operators.get(name, default) for name in OPERATORS}
         slice = prices.limits["slice_instructions"]
-        return cls(listed, prices.function_entry, frozenset(rules["dynamic"]), slice)
+        return cls(
+            listed,
+            prices.function_entry,
+            frozenset(rules["dynamic"]),
+            slice,
+            prices.complexity,
+            prices.refused_operators,
+        )
 
 
 @dataclass(frozen=True)
 class MeteredModule:
-    """A module that counts; `operators` is the number of operators of each function as it was."""
+    """A module that counts; `functions` are the sizes of the functions as they were."""
 
     wasm: bytes
-    operators: tuple[int, ...]
+    functions: tuple[FunctionSize, ...]
 
 
 def meter(wasm: bytes, charges: Charges, pages: bool = True) -> MeteredModule:
@@ -107,6 +118,7 @@ class _Decoded:
     under_value: str = ""
     """Type of the value that lies over the address on the stack."""
     writes: bool = False
+    complexity: int = 1
 
 
 @dataclass
@@ -153,7 +165,7 @@ class _Rewriter:
         sections[CODE] = leb128_unsigned(len(bodies)) + b"".join(
             leb128_unsigned(len(body)) + body for body in bodies
         )
-        return MeteredModule(BinaryModule(sections, ()).encode(), tuple(count for _, count in results))
+        return MeteredModule(BinaryModule(sections, ()).encode(), tuple(size for _, size in results))
 
     def _exports(self, start: bytes | None) -> list[bytes]:
         first_global = sum(entry.kind == "global" for entry in self.module.imports())
@@ -239,25 +251,26 @@ class _FunctionRewriter:
     groups: dict[tuple[int, int], _Group] = field(default_factory=dict)
     finished: list[_Group] = field(default_factory=list)
 
-    def run(self) -> tuple[bytes, int]:
-        """The new body and the number of operators of the old one."""
+    def run(self) -> tuple[bytes, FunctionSize]:
+        """The new body and the size of the old one."""
         reader = Reader(self.body)
         declarations = [(reader.unsigned(), reader.byte()) for _ in range(reader.unsigned())]
         self.locals = self.parameters + sum(count for count, _ in declarations)
         self.copied = reader.position
-        operators = self._operators(reader.position)
+        size = self._operators(reader.position)
         for group in self.finished:
             self.out[group.slot] = self._mark_group(group)
         declarations += [(1, VALUE_TYPES[type]) for type in self.added]
         declared = b"".join(leb128_unsigned(count) + bytes([type]) for count, type in declarations)
-        return leb128_unsigned(len(declarations)) + declared + b"".join(self.out), operators
+        return leb128_unsigned(len(declarations)) + declared + b"".join(self.out), size
 
-    def _operators(self, position: int) -> int:
+    def _operators(self, position: int) -> FunctionSize:
         """Walk over all operators; one flat loop, as it runs for every operator of a program."""
         body, one_byte, prefixed = self.body, self.module.one_byte, self.module.prefixed
         pages = self.module.pages
         end = len(body)
-        count, cost, check = 0, self.module.charges.function_entry, True
+        count, complexity = 0, 0
+        cost, check = self.module.charges.function_entry, True
         slot = self._slot(position)
         address = -1  # the local that the operator before pushed
         while position < end:
@@ -273,6 +286,7 @@ class _FunctionRewriter:
             first = position
             position = SKIP_IMMEDIATES[decoded.immediates](body, position)
             count += 1
+            complexity += decoded.complexity
             cost += decoded.price
             action = decoded.action
             if action == _LOCAL_GET:
@@ -292,7 +306,7 @@ class _FunctionRewriter:
                 self._forget_all()
         self.out[slot] = self.module.charge(cost, check) if cost else b""
         self.out.append(body[self.copied :])
-        return count
+        return FunctionSize(count, complexity)
 
     def _access(self, decoded: _Decoded, start: int, immediates: int, address: int) -> None:
         flags, position = unsigned_at(self.body, immediates)
@@ -391,6 +405,8 @@ def _decode_tables(charges: Charges) -> tuple[list[_Decoded | None], dict[tuple[
     one_byte: list[_Decoded | None] = [None] * 256
     prefixed: dict[tuple[int, int], _Decoded] = {}
     for name, operator in OPERATORS.items():
+        if name in charges.refused:
+            continue
         decoded = _decoded(name, operator.immediates, charges)
         if len(operator.code) == 1:
             one_byte[operator.code[0]] = decoded
@@ -411,6 +427,7 @@ def _decoded(name: str, immediates: str, charges: Charges) -> _Decoded:
         ACCESS_BYTES.get(name, 0),
         name.split(".")[0] if writes or is_lane_access else "",
         writes,
+        charges.complexity.get(name, 1),
     )
 
 

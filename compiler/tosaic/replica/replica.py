@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Sequence
 
 from tosaic.errors import TosaicError
+from tosaic.limits import check_module
 from tosaic.prices import PriceList
 from tosaic.replica.canister import Canister
 from tosaic.replica.instance import CompiledModule, compile_metered
-from tosaic.replica.limits import check_module
 from tosaic.replica.message import (
     ANONYMOUS,
     CANISTER_ERROR,
@@ -87,7 +87,7 @@ class Replica:
             TosaicError: the network would refuse the module, or its initialisation traps.
         """
         compiled = compiled or compile_metered(wasm, self.prices, self.pages)
-        check_module(wasm, compiled.original, compiled.metered.operators, self.prices)
+        check_module(wasm, compiled.original, compiled.metered.functions, self.prices)
         id = (_FIRST_ID + len(self.canisters)).to_bytes(8, "big") + _ID_SUFFIX
         canister = Canister(self, id, compiled, controllers)
         self._initialise(canister, "canister_init", argument)
@@ -105,7 +105,7 @@ class Replica:
         """
         old = self.canisters[id]
         compiled = compiled or compile_metered(wasm, self.prices, self.pages)
-        check_module(wasm, compiled.original, compiled.metered.operators, self.prices)
+        check_module(wasm, compiled.original, compiled.metered.functions, self.prices)
         before = old.snapshot()
         try:
             self._run_hook(old, "canister_pre_upgrade", b"", self.limits[INSTALL])
@@ -169,7 +169,7 @@ class Replica:
 
     def _initialise(self, canister: Canister, hook: str, argument: bytes) -> None:
         """Pay for the compilation, then run the start function and the hook."""
-        operators = sum(canister.compiled.metered.operators)
+        operators = sum(function.operators for function in canister.compiled.metered.functions)
         limit = self.limits[INSTALL]
         compilation = operators * self.prices.compile_per_operator
         self.messages.append(Message("install", INSTALL, compilation, 0, limit))

@@ -1,5 +1,5 @@
 """Tables and pages that show what a model costs."""
 
-from tosaic.report.tables import messages_table, render, segments_table, tensors_table
+from tosaic.report.tables import limits_table, messages_table, render, segments_table, tensors_table
 
-__all__ = ["messages_table", "render", "segments_table", "tensors_table"]
+__all__ = ["limits_table", "messages_table", "render", "segments_table", "tensors_table"]

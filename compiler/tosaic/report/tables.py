@@ -62,6 +62,15 @@ def tensors_table(manifest: Mapping[str, Any]) -> str:
     return render(_table(["", "name", "dtype", "shape"], rows, left=4))
 
 
+def limits_table(manifest: Mapping[str, Any]) -> str:
+    """What the canister of an artifact uses of each limit of the network."""
+    rows = [
+        (entry["what"], f"{entry['used']:,}", f"{entry['limit']:,}", f"{entry['used'] / entry['limit']:.1%}")
+        for entry in manifest["limits"]
+    ]
+    return render(_table(["limit", "used", "allowed", "share"], rows))
+
+
 def summary(manifest: Mapping[str, Any]) -> str:
     """What an inference costs, in one line: instructions, messages, cycles, time and memory."""
     messages = manifest["messages"]

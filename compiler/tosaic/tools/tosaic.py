@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from tosaic.artifact import folder
-    from tosaic.report import segments_table, tensors_table
+    from tosaic.report import limits_table, segments_table, tensors_table
     from tosaic.report.tables import summary
 
     artifact = folder.read(options.artifact)
@@ -118,6 +118,7 @@ def _inspect(options: argparse.Namespace) -> None:
         summary(artifact.manifest),
         tensors_table(artifact.manifest),
         segments_table(artifact.manifest),
+        limits_table(artifact.manifest),
         sep="\n\n",
     )
 

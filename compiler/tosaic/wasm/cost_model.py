@@ -15,6 +15,7 @@ from tosaic.wasm.memory_plan import touched
 from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, emit_tasks, plan
 from tosaic.wasm.shares import shares
 from tosaic_passes.cost_model import Charge, KernelCost
+from tosaic_passes.limit_usage import LimitUsage
 from tosaic_passes.program import Program
 
 
@@ -27,6 +28,10 @@ class MessageCosts(Protocol):
 
     def closing(self, program: WasmProgram, segments: int) -> Charge | None:
         """The message that only replies, after so many segments; None where there is none."""
+        ...
+
+    def limit_usage(self, program: WasmProgram, limit_instructions: int) -> list[LimitUsage]:
+        """What the program's canister uses of the network's limits."""
         ...
 
 
@@ -63,6 +68,15 @@ class WasmCostModel:
     def closing(self, program: Program, segments: int) -> Charge | None:
         """What the message pays that only replies, after so many segments."""
         return self.messages.closing(self._assembled(program), segments)
+
+    def limit_usage(self, program: Program, limit_instructions: int) -> list[LimitUsage]:
+        """What the program's canister uses of the network's limits."""
+        return self.messages.limit_usage(self.compiled(program), limit_instructions)
+
+    def compiled(self, program: Program) -> WasmProgram:
+        """The program as it is now in WebAssembly. Raises TosaicError for an op that has no kernel."""
+        self._plan(program)
+        return self._assembled(program)
 
     def _assembled(self, program: Program) -> WasmProgram:
         if self._planned is None or self._planned[0] is not program:

@@ -36,7 +36,7 @@ class Function:
     """Emits operators by their text names and sums their prices along the path that is taken.
 
     `cost` is the price of one call, the function entry included, the caller's `call` not included.
-    `operators` counts what the network charges for at install.
+    `operators` counts what the network charges for at install, `complexity` what it limits in a function.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Function:
     results: tuple[str, ...] = ()
     exact: bool = True
     operators: int = 1  # the final `end`
+    complexity: int = 0
     _chunks: list[bytearray | Function | Import | Signature] = field(default_factory=lambda: [bytearray()])
     _locals: list[str] = field(default_factory=list)
     _free: dict[str, list[int]] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Function:
 
     def __post_init__(self) -> None:
         self._costs = [self.prices.function_entry]
+        self.complexity = self.prices.complexity["end"]
 
     @property
     def cost(self) -> int:
@@ -88,7 +90,10 @@ class Function:
 
     def op(self, name: str, immediates: bytes = b"") -> None:
         """Emit an operator; `immediates` in binary form."""
-        self._emit(OPERATORS[name].code + immediates, self.prices.operators[name])
+        self._chunks[-1].extend(OPERATORS[name].code + immediates)  # type: ignore[union-attr]
+        self._costs[-1] += self.prices.operators[name]
+        self.operators += 1
+        self.complexity += self.prices.complexity[name]
 
     def get(self, local: int) -> None:
         self.op("local.get", leb128_unsigned(local))
@@ -288,11 +293,6 @@ class Function:
         self.op("call")
         self._chunks += [callee, bytearray()]
         self._costs[-1] += cost
-
-    def _emit(self, code: bytes, price: int) -> None:
-        self._chunks[-1].extend(code)  # type: ignore[union-attr]
-        self._costs[-1] += price
-        self.operators += 1
 
 
 Callee = Function | Import | Signature

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tosaic.limits import LESS_MEMORY
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm.calls import Branch, Call, Loop, Placed, Task, calls_of, loop_spans
 from tosaic.wasm.function import Function
@@ -25,6 +26,7 @@ from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
 from tosaic.wasm.module import DataSegment
 from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.translate import multiply_adds, read
+from tosaic_passes.limit_usage import LimitUsage, refuse_excesses
 from tosaic_passes.program import Program
 
 CONTROL_BYTES = 16384
@@ -152,13 +154,24 @@ class Plan:
 
 
 def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BYTES) -> Plan:
-    """Group, lay out, build and place a program. Sets `ic.kernel` on its ops."""
+    """Group, lay out, build and place a program. Sets `ic.kernel` on its ops.
+
+    Raises TosaicError for a program that needs more memory than a canister has.
+    """
     graph = read(program)
     layout = lay_out(graph, clusters(graph), border_itemsize)
     tasks = [task for work in layout.works for task in work.calls]
-    step_of = {call: Step(call, kernels.kernel(call.request)) for call in calls_of(tasks)}
+    calls = list(calls_of(tasks))
+    largest = max((place.buffer.bytes for call in calls for place in call.places), default=0)
+    _refuse_more_than_the_heap("bytes of a tensor", largest, kernels.prices)  # kernels know 32 bits
+    step_of = {call: Step(call, kernels.kernel(call.request)) for call in calls}
     memory = plan_memory(layout, list(step_of.values()), control_bytes, list(loop_spans(tasks)))
+    _refuse_more_than_the_heap("heap bytes", memory.memory_bytes, kernels.prices)
     return Plan(graph, layout, step_of, memory, control_bytes)
+
+
+def _refuse_more_than_the_heap(what: str, used: int, prices: PriceList) -> None:
+    refuse_excesses([LimitUsage(what, used, prices.limits["heap_bytes"], LESS_MEMORY)], "program")
 
 
 def compile(
