@@ -27,6 +27,7 @@ from tosaic.artifact.modules import (
 from tosaic.border import complete_border
 from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.options import CompileOptions
+from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
 from tosaic_passes.functions import find_function
@@ -119,7 +120,7 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
     if stage is not Emit.ONNX:
         _to_tosa(program, options)
     if stage is Emit.SEGMENTS:
-        _to_segments(program, Backend(), options)
+        _to_segments(program, Backend(options.policy), options)
     as_bytecode = output.suffix == BYTECODE_SUFFIX
     write_file(output, to_bytecode(program.module) if as_bytecode else to_text(program.module))
 
@@ -128,14 +129,16 @@ def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
     """Everything that goes into an artifact, in memory."""
     from tosaic.canister.limits import canister_usage
 
-    backend = Backend()
+    backend = Backend(options.policy)
     program = _to_tosa(_to_mlir(model, options), options)
     limit = _to_segments(program, backend, options)
     _log.info("emitting WebAssembly")
     wasm_program, assembled = backend.build(program)
     usage = canister_usage(assembled, limit, backend.prices)
     refuse_excesses(usage, "canister")
-    return contents.Compilation(program, wasm_program, assembled, tuple(usage), limit, backend.prices)
+    return contents.Compilation(
+        program, wasm_program, assembled, tuple(usage), limit, backend.prices, options.policy
+    )
 
 
 def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
@@ -146,13 +149,13 @@ def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:
 class Backend:
     """The WebAssembly backend; kernels that the cost model built are found again when the program is emitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = DEFAULT_POLICY) -> None:
         from tosaic.canister import CanisterCosts
         from tosaic.wasm.cost_model import WasmCostModel
         from tosaic.wasm.program import CONTROL_BYTES, KernelStore
 
         self.prices = PriceList.load()
-        self._canisters = CanisterCosts(self.prices, contents.public_info)
+        self._canisters = CanisterCosts(self.prices, contents.public_info, policy)
         self.cost_model = WasmCostModel(KernelStore(self.prices), self._canisters, CONTROL_BYTES)
 
     def build(self, program: Program) -> tuple[WasmProgram, Canister]:

@@ -14,7 +14,9 @@ from tosaic.artifact.contents import CANISTER, upload_file
 from tosaic.artifact.folder import Artifact, Content
 from tosaic.canister import client
 from tosaic.errors import TosaicError
+from tosaic.policy import Access
 from tosaic.prices import PriceList
+from tosaic.principals import ANONYMOUS
 from tosaic.replica import Replica
 from tosaic.replica.message import Message
 from tosaic.tensors import candid
@@ -73,6 +75,7 @@ class Model:
         self._prices = PriceList.load()
         replica = Replica(self._prices, update_limit=manifest["limit_instructions"])
         self._canister = replica.install(wasm)
+        self._caller = _caller(Access.parse(manifest["access"]))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> RunResult:
         """Call the canister with these inputs (ONNX name -> array of the ONNX dtype and shape).
@@ -82,7 +85,9 @@ class Model:
         arrays = self._checked(inputs)
         if not self._is_complete:
             self.upload_weights()
-        inference = client.infer(self._canister, self.inputs, self.outputs, arrays, self._prices)
+        inference = client.infer(
+            self._canister, self.inputs, self.outputs, arrays, self._prices, self._caller
+        )
         return RunResult(
             outputs={output.name: value for output, value in zip(self.outputs, inference.outputs)},
             messages=self._compared(inference.messages),
@@ -136,6 +141,11 @@ def load(artifact: str | Path | Artifact) -> Model:
     """The model in an artifact, every file checked. Raises TosaicError naming what was changed."""
     opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact)
     return Model(opened.manifest, opened.read_bytes(CANISTER), opened.read_bytes)
+
+
+def _caller(access: Access) -> bytes:
+    """Someone who may infer; whoever runs a model here controls its canister."""
+    return ANONYMOUS if access.everyone or access.controllers else access.principals[0]
 
 
 def _tensor_type(entry: Mapping[str, Any]) -> TensorType:

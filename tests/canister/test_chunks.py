@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from proxy_canister import Proxy
 from tosaic.canister import Canister, assemble
 from tosaic.canister.client import missing_chunks, put_chunk
 from tosaic.canister.parts import put_argument
@@ -162,8 +163,12 @@ def test_a_chunk_in_the_place_of_another_is_refused() -> None:
 def test_only_controllers_upload() -> None:
     canister, installed = install()
     for caller in (STRANGER, b"\x04", OWNER + OWNER):
-        with pytest.raises(TosaicError, match="only a controller"):
+        with pytest.raises(TosaicError, match="rejected the message"):
             put_chunk(installed, 0, canister.weights[0].data, caller)
+    argument = put_argument(0, bytes(canister.weights[0].data))
+    assert "only a controller" in rejection(
+        Proxy(installed.replica).call(installed.id, "put_chunk", argument)
+    )
     assert len(missing_chunks(installed)) == COUNT
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import wasmtime
 
+from proxy_canister import Proxy
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.replica import ANONYMOUS, InstalledCanister, Reject, Replica, principal_text
@@ -12,6 +13,7 @@ from tosaic.replica import ANONYMOUS, InstalledCanister, Reject, Replica, princi
 PRICES = PriceList.load()
 
 IMPORTS = {
+    "msg_method_name_size": "(result i32)", "msg_method_name_copy": "(param i32 i32 i32)", "accept_message": "",
     "msg_arg_data_size": "(result i32)", "msg_arg_data_copy": "(param i32 i32 i32)", "msg_reply": "",
     "msg_reply_data_append": "(param i32 i32)", "msg_reject": "(param i32 i32)", "trap": "(param i32 i32)",
     "msg_caller_size": "(result i32)", "msg_caller_copy": "(param i32 i32 i32)", "msg_reject_code": "(result i32)",
@@ -284,10 +286,85 @@ def test_a_bulk_operation_must_fit_a_slice() -> None:
         _ = install(text).update("f").reply
 
 
-def test_principals_have_their_textual_form() -> None:
-    # The anonymous principal and an example of the interface specification.
-    assert principal_text(ANONYMOUS) == "2vxsx-fae"
-    assert principal_text(bytes.fromhex("abcd01")) == "em77e-bvlzu-aq"
+INSPECTING = f"""{COUNTER}
+      (data (i32.const 64) "count")
+      (func (export "canister_inspect_message") {COUNT}
+        (call $msg_method_name_copy (i32.const 32) (i32.const 0) (call $msg_method_name_size))
+        (if (i64.eq (i64.load (i32.const 32)) (i64.load (i32.const 64))) (then (call $accept_message))))"""
+
+
+def test_calls_from_outside_are_taken_if_the_inspection_accepts_them() -> None:
+    canister = install(INSPECTING)
+    canister.update("count")
+    declined = Reject(4, f"Canister {principal_text(canister.id)} rejected the message")
+    assert [canister.update(m).result for m in ("get", "fail", "nothing")] == [declined] * 3
+    assert word(canister) == 1
+    assert [m.name for m in canister.replica.messages if m.kind == "update"] == ["count"]
+
+
+def test_calls_of_canisters_are_not_inspected() -> None:
+    canister = install(INSPECTING)
+    assert "unreachable" in Proxy(canister.replica).call(canister.id, "fail", b"").result.text
+
+
+def test_an_inspection_that_traps_declines() -> None:
+    text = f"""{COUNTER} (func (export "canister_inspect_message")
+      (call $accept_message) (call $accept_message))"""
+    result = install(text).update("count").result
+    assert isinstance(result, Reject)
+    assert "accept_message can be called only once" in result.text
+
+
+def test_a_query_called_as_an_update_changes_nothing_and_pays_no_writes() -> None:
+    canister = install(COUNTER)
+    for response in (
+        canister.update("count_in_query"),
+        Proxy(canister.replica).call(canister.id, "count_in_query", b""),
+    ):
+        assert response.reply == (1).to_bytes(4, "little")
+        (message,) = [m for m in response.messages if m.kind == "replicated query"]
+        assert message.page_touch == 80_000
+    assert word(canister) == 0
+
+
+def test_canisters_call_each_other_in_the_order_of_sending() -> None:
+    replica = Replica(PRICES)
+    first, second = (replica.install(wasm_of(COUNTER)) for _ in range(2))
+    proxies = [Proxy(replica) for _ in range(3)]
+    assert len({first.id, second.id, *(proxy.id for proxy in proxies)}) == 5
+    calls = [(proxy, callee) for callee in (first, second, first) for proxy in proxies]
+    tickets = [proxy.submit(callee.id, "count", b"") for proxy, callee in calls]
+    while replica.step():
+        pass
+    found = [int.from_bytes(ticket.result, "little") for ticket in tickets]
+    assert found == [1, 2, 3, 1, 2, 3, 4, 5, 6]
+    names = [m.name for m in replica.messages if m.kind != "install"]
+    assert names == ["forward"] * 9 + ["count"] * 9 + ["forward: reply callback"] * 9
+
+
+def test_rejects_of_other_canisters_reach_the_caller() -> None:
+    replica = Replica(PRICES)
+    proxy, counter = Proxy(replica), replica.install(wasm_of(COUNTER))
+    nobody = b"\0" * 8 + b"\1\1"
+    for callee, method, text in (
+        (nobody, "count", "not found"), (counter.id, "nothing", "has no update method"),
+        (counter.id, "fail", "trapped unreachable"), (counter.id, "silent", "did not reply"),
+    ):  # fmt: skip
+        result = proxy.call(callee, method, b"").result
+        assert isinstance(result, Reject)
+        assert text in result.text
+
+
+def test_controllers_are_each_canister_s_own() -> None:
+    text = """(func (export "canister_query is")
+      (call $msg_caller_copy (i32.const 8) (i32.const 0) (call $msg_caller_size))
+      (i32.store (i32.const 0) (call $is_controller (i32.const 8) (call $msg_caller_size))) {REPLY_WORD})"""
+    replica = Replica(PRICES)
+    proxy = Proxy(replica)
+    own, other = (
+        replica.install(wasm_of(text.format(REPLY_WORD=REPLY_WORD)), [c]) for c in (proxy.id, ANONYMOUS)
+    )
+    assert [proxy.call(c.id, "is", b"").reply[0] for c in (own, other)] == [1, 0]
 
 
 UPGRADABLE = f"""(func (export "canister_pre_upgrade") (drop (call $stable64_grow (i64.const 1)))

@@ -53,6 +53,7 @@ COMPILE_REFUSED = {
     "unknown dimension's name": ("model.onnx --dim M=1", "'M'"),
     "unsupported operators": ("unsupported.onnx", "Cast node"),
     "limit too small": ("model.onnx -b 1 --limit 1000", "or more works"),
+    "wrong principal": ("model.onnx -b 1 --access 2vxsx-fag", "its checksum is wrong"),
     "shapes for MLIR": ("model.mlir -b 1", "cannot read 'model.mlir'"),
 }
 
@@ -109,6 +110,15 @@ def test_refused_run(command, artifact, arguments):
     code, out, err = command("run", artifact, *arguments.split())
     assert (code, out) == (Exit.REFUSED, "")
     assert RUN_REFUSED[arguments] in err
+
+
+def test_a_model_for_few_runs_here_as_one_of_them(command):
+    options = ("-b", "1", "--access", "em77e-bvlzu-aq")
+    assert command("compile", "model.onnx", "-o", "few.tosaic", *options)[0] == Exit.DONE
+    document = json.loads(command("run", "few.tosaic", "--json")[1])
+    assert document["total_predicted"] == document["total_metered"]
+    manifest = json.loads(command("inspect", "few.tosaic", "--json")[1])
+    assert manifest["access"] == "em77e-bvlzu-aq"
 
 
 def test_run_prints_one_json_object(command, artifact):

@@ -15,6 +15,7 @@ from torch_mlir.dialects import func
 
 from tosaic.artifact.folder import Content
 from tosaic.artifact.modules import new_context, parse_module, to_bytecode
+from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic_passes.functions import segments
 from tosaic_passes.limit_usage import LimitUsage
@@ -33,7 +34,7 @@ TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "numpy", "ml_dtypes")
 
 @dataclass(frozen=True, eq=False)
 class Compilation:
-    """A compiled model in memory: the cut program, its WebAssembly, the canister, and how it stands to the limits."""
+    """A compiled model in memory: the cut program, its WebAssembly, the canister, how it stands to limits, its policy."""
 
     program: Program
     wasm_program: WasmProgram
@@ -41,6 +42,7 @@ class Compilation:
     limit_usage: tuple[LimitUsage, ...]
     limit_instructions: int
     prices: PriceList
+    policy: Policy = DEFAULT_POLICY
 
 
 def files(compilation: Compilation) -> dict[str, Content]:
@@ -72,6 +74,7 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "inputs": [_border_entry(tensor) for tensor in wasm.inputs],
         "outputs": [_border_entry(tensor) for tensor in wasm.outputs],
         "limit_instructions": compilation.limit_instructions,
+        "access": str(compilation.policy.access),
         "segments": list(_segment_entries(compilation)),
         "messages": [_message_entry(message, prices) for message in canister.messages],
         "query": _message_entry(canister.query, prices) if canister.query else None,

@@ -8,6 +8,7 @@ from tosaic.canister.chunks import PUT_CHUNK, WeightChunk
 from tosaic.canister.interface import Methods, interface_text
 from tosaic.canister.messages import Messages, PlannedMessage
 from tosaic.canister.parts import put_argument_bytes
+from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic.wasm.module import Module
 from tosaic.wasm.program import WasmProgram
@@ -45,13 +46,15 @@ class Canister:
         )
 
 
-def assemble(program: WasmProgram, prices: PriceList, info: str = "{}") -> Canister:
+def assemble(
+    program: WasmProgram, prices: PriceList, info: str = "{}", policy: Policy = DEFAULT_POLICY
+) -> Canister:
     """Build the canister. `info` is the JSON that its method `info` replies.
 
     Raises:
         TosaicError: Candid cannot carry an input or output.
     """
-    messages = Messages(program, prices, info)
+    messages = Messages(program, prices, policy, info)
     did = interface_text(program.inputs, program.outputs, Methods.of(messages))
     custom = {_CANDID_SECTION: did.encode()}
     module = Module(messages.memory_pages, messages.exports, messages.table, messages.data, custom)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tosaic.canister.entry import Entry, Place, Region
+from tosaic.canister.guard import Guard
 from tosaic.canister.parts import ADDRESS, PUT_HEADER, SIZE, Part, ReceivedParts, Transfer
 from tosaic.canister.sha256 import (
     BLOCK_BYTES,
@@ -28,6 +29,7 @@ from tosaic.canister.sha256 import (
     last_block,
     state_of,
 )
+from tosaic.policy import CONTROLLERS
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm.module import DataSegment
 from tosaic.wasm.opcodes import leb128_unsigned
@@ -57,7 +59,10 @@ class WeightChunk:
 class WeightChunks(ReceivedParts):
     """`put_chunk`, `chunks`, and the entry points of installation and upgrade."""
 
-    def __init__(self, program: WasmProgram, control: Region, cold: Region, prices: PriceList) -> None:
+    def __init__(
+        self, program: WasmProgram, control: Region, cold: Region, prices: PriceList, guard: Guard
+    ) -> None:
+        self.guard = guard
         self.segments = program.data
         size = -(-program.weight_bytes // BLOCK_BYTES) * BLOCK_BYTES
         weights = BorderTensor("weights", "uint8", "i8", (size,), self.segments[0].address)
@@ -149,7 +154,7 @@ class WeightChunks(ReceivedParts):
     # put_chunk
 
     def _emit(self) -> None:
-        self._refuse_strangers()
+        self.guard.refuse_others(self.entry, CONTROLLERS, self.stranger)
         part, size = self._read_header()
         row = self._row_of(part)
         self._refuse_wrong_size(row, size)
@@ -160,16 +165,6 @@ class WeightChunks(ReceivedParts):
         self._mark(part)
         self.entry.append(self.nothing)
         self.entry.system("msg_reply")
-
-    def _refuse_strangers(self) -> None:
-        entry, f, caller = self.entry, self.entry.function, self.transfer.caller
-        entry.store_caller(caller)
-        f.i32(caller.address)
-        f.i32(caller.address)
-        f.memory("i32.load8_u", caller.size - 1)
-        entry.system("is_controller", size=1)
-        f.op("i32.eqz")
-        entry.refuse_if(self.stranger)
 
     def _hash(self, row: int) -> None:
         """The state after the chunk's blocks, of which one is counted here, and the block of padding."""

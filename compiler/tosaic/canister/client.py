@@ -11,7 +11,8 @@ from tosaic.canister.chunks import CHUNKS, PUT_CHUNK
 from tosaic.canister.parts import GET, PUT, get_argument, needs_parts, parts_of, put_argument
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
-from tosaic.replica.message import ANONYMOUS, Message, Response
+from tosaic.principals import ANONYMOUS
+from tosaic.replica.message import Message, Response
 from tosaic.replica.replica import InstalledCanister
 from tosaic.tensors import candid
 from tosaic.tensors.candid import TensorType
@@ -31,6 +32,7 @@ def infer(
     outputs: Sequence[TensorType],
     arrays: Sequence[np.ndarray],
     prices: PriceList,
+    caller: bytes = ANONYMOUS,
 ) -> Inference:
     """One inference on these arrays, which have the dtypes and shapes of `inputs`.
 
@@ -47,13 +49,13 @@ def infer(
     in_parts = needs_parts([t.bytes for t in inputs], prices.limits["ingress_bytes"])
     if in_parts:
         for argument in _put_arguments(arrays, prices.limits["chunk_bytes"]):
-            answer(canister.update(PUT, argument))
-    reply = answer(canister.update("infer", candid.encode([] if in_parts else arrays)))
+            answer(canister.update(PUT, argument, caller))
+    reply = answer(canister.update("infer", candid.encode([] if in_parts else arrays), caller))
     if not needs_parts([t.bytes for t in outputs], prices.limits["reply_bytes"]):
         return Inference(candid.decode(reply, outputs), tuple(messages))
     data = [bytearray() for _ in outputs]
     for number, part in enumerate(parts_of([t.bytes for t in outputs], prices.limits["chunk_bytes"])):
-        (blob,) = candid.decode_values(answer(canister.query(GET, get_argument(number))))
+        (blob,) = candid.decode_values(answer(canister.query(GET, get_argument(number), caller)))
         data[part.tensor] += np.asarray(blob).tobytes()
     found = [candid.tensor_of(bytes(d), type) for d, type in zip(data, outputs)]
     return Inference(found, tuple(messages))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tosaic.canister.assemble import Canister, assemble
 from tosaic.canister.limits import canister_usage
 from tosaic.canister.messages import closing_message, message_overhead
+from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic.wasm.program import WasmProgram
 from tosaic_passes.cost_model import Charge
@@ -20,15 +21,16 @@ class CanisterCosts:
 
     prices: PriceList
     info: Callable[[WasmProgram], str]
+    policy: Policy = DEFAULT_POLICY
     _built: tuple[WasmProgram, Canister] | None = field(default=None, init=False)
 
     def overhead(self, program: WasmProgram, index: int, last: bool) -> Charge:
         """What the message that runs the segment `index` pays besides kernels."""
-        return message_overhead(program, self.prices, index, last)
+        return message_overhead(program, self.prices, index, last, self.policy)
 
     def closing(self, program: WasmProgram, segments: int) -> Charge | None:
         """What the message pays that only replies, after so many segments; None where there is none."""
-        return closing_message(program, self.prices, segments)
+        return closing_message(program, self.prices, segments, self.policy)
 
     def limit_usage(self, program: WasmProgram, limit_instructions: int) -> list[LimitUsage]:
         """What the program's canister uses of the network's limits."""
@@ -37,5 +39,5 @@ class CanisterCosts:
     def canister(self, program: WasmProgram) -> Canister:
         """The canister of a program; that of the last one asked for is kept."""
         if self._built is None or self._built[0] is not program:
-            self._built = (program, assemble(program, self.prices, self.info(program)))
+            self._built = (program, assemble(program, self.prices, self.info(program), self.policy))
         return self._built[1]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.principals import MOST_BYTES
 from tosaic.wasm.function import Function
 from tosaic.wasm.ic0 import IC0
 from tosaic.wasm.module import DataSegment
@@ -144,24 +145,39 @@ class Entry:
     def store_caller(self, place: Place) -> None:
         """Put the caller's principal into 32 bytes: its bytes, zeros, and its length at the end.
 
-        A caller of one byte, as the anonymous one is, is what is counted; each further byte takes 1 more.
+        The bytes that are copied and those that are cleared are paid alike, so all callers cost the same.
         """
         f = self.function
-        for offset in (0, 16):
-            f.i32(place.address)
-            f.v128(bytes(16))
-            f.memory("v128.store", offset)
         length = f.local("i32")
         self.system("msg_caller_size")
         f.set(length)
         f.i32(place.address)
         f.get(length)
         f.memory("i32.store8", place.size - 1)
+        self.clear_rest(place, place)
         f.i32(place.address)
         f.i32(0)
         f.get(length)
-        self.system("msg_caller_copy", size=1, writes=[place])
+        self.system("msg_caller_copy", size=MOST_BYTES, writes=[place])
         f.release(length)
+
+    def clear_rest(self, place: Place, caller: Place) -> None:
+        """Clear the bytes of a place that a copy of this caller's principal leaves; what is paid is all 29 bytes."""
+        f = self.function
+        f.i32(place.address)
+        self.push_caller_size(caller)
+        f.op("i32.add")
+        f.i32(0)
+        f.i32(MOST_BYTES)
+        self.push_caller_size(caller)
+        f.op("i32.sub")
+        f.memory_fill(0)
+        self.writes |= place.pages
+
+    def push_caller_size(self, caller: Place) -> None:
+        """Push the length of a stored principal."""
+        self.function.i32(caller.address)
+        self.function.memory("i32.load8_u", caller.size - 1)
 
     def refuse_if(self, text: Place) -> None:
         """Reject the call with this text if the i32 on the stack is not 0."""

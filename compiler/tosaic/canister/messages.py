@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 from tosaic.canister.border import border_place, convert_argument, convert_result, copy_argument
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK, WeightChunks, needs_upload
 from tosaic.canister.entry import Entry, Place, Region
+from tosaic.canister.guard import NOBODY, Guard
 from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument_bytes
+from tosaic.policy import CONTROLLERS, DEFAULT_POLICY, EVERYONE, Access, Policy
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
@@ -81,6 +83,7 @@ class _Texts:
     misfit: Place
     idle: Place
     stranger: Place
+    denied: Place
     full: Place
     incomplete: Place
 
@@ -91,15 +94,19 @@ class Messages:
     `exports` maps export names to functions, `table` holds the callbacks, `planned` are the messages of an inference.
     """
 
-    def __init__(self, program: WasmProgram, prices: PriceList, info: str = "") -> None:
+    def __init__(
+        self, program: WasmProgram, prices: PriceList, policy: Policy = DEFAULT_POLICY, info: str = ""
+    ) -> None:
         self.program = program
         self.prices = prices
+        self.policy = policy
         self.count = len(program.segments)
         self.control = Region(0, program.control_bytes)
         self.cold = Region(program.memory_pages * PAGE_BYTES)
         self.takes_parts = needs_parts(_sizes(program.inputs), prices.limits["ingress_bytes"])
         self.gives_parts = needs_parts(_sizes(program.outputs), prices.limits["reply_bytes"])
         self._place_state()
+        self.guard = Guard(self.control)
         self.texts = self._place_texts()
         self.transfer = Transfer.place(self.control) if self.takes_parts or self.gives_parts else None
         self.put = self._input_parts()
@@ -110,6 +117,7 @@ class Messages:
         self.pieces = [self._piece(k) for k in range(1, self._messages)]
         self.progress = self._progress()
         self.info = self._constant_reply("info", candid.encode_text(info))
+        self.filter = self._filter()
         self.table = self._table()
 
     @property
@@ -143,6 +151,8 @@ class Messages:
             found["canister_query infer_query"] = self.infer.function
         if self.count > 1:
             found[f"canister_update {STEP}"] = self.step.function
+        if self.filter:
+            found["canister_inspect_message"] = self.filter.function
         return found
 
     @property
@@ -195,6 +205,7 @@ class Messages:
             "misfit": "the argument holds a value that its type in the model cannot hold",
             "idle": "no inference is running",
             "stranger": f"only the canister itself may call {STEP}",
+            "denied": f"the owner of this canister lets only these call it: {self.policy.access}",
             "incomplete": "send all parts of the inputs with put first, in order, as the caller of infer",
             "full": "the canister cannot call itself now: its queue is full or it lacks cycles",
         }
@@ -205,17 +216,17 @@ class Messages:
             return None
         state = self.next if self.count > 1 else None
         inputs = self.program.inputs
-        return InputParts(inputs, self.transfer, self.cold, self.prices, state, self.texts.busy)
+        return InputParts(inputs, self.transfer, self.cold, self.prices, self._admit, state, self.texts.busy)
 
     def _output_parts(self) -> OutputParts | None:
         if not self.gives_parts or not self.transfer:
             return None
-        return OutputParts(self.program.outputs, self.transfer, self.cold, self.prices)
+        return OutputParts(self.program.outputs, self.transfer, self.cold, self.prices, self._admit)
 
     def _weight_chunks(self) -> WeightChunks | None:
         if not needs_upload(self.program, self.prices):
             return None
-        return WeightChunks(self.program, self.control, self.cold, self.prices)
+        return WeightChunks(self.program, self.control, self.cold, self.prices, self.guard)
 
     # Entry points
 
@@ -230,6 +241,7 @@ class Messages:
 
     def _infer(self) -> Entry:
         entry = Entry.new("infer", self.prices)
+        self._admit(entry)
         if self.count > 1:
             entry.load(self.next)
             entry.refuse_if(self.texts.busy)
@@ -245,6 +257,21 @@ class Messages:
             entry.system("canister_self_copy", place.address, 0, place.size, size=place.size, writes=[place])
             self._call_step(entry, 1)
         return entry
+
+    def _admit(self, entry: Entry) -> None:
+        """Refuse who may not infer: every method that takes inputs, runs the model or gives outputs begins so."""
+        self.guard.refuse_others(entry, self.policy.access, self.texts.denied)
+
+    def _filter(self) -> Entry | None:
+        """What calls from outside are taken, where a method does not take all of them."""
+        methods: dict[str, Access] = {}
+        if self.policy.access != EVERYONE:
+            methods |= dict.fromkeys(("infer", "infer_query", PUT, GET), self.policy.access)
+        if self.weights:
+            methods[PUT_CHUNK] = CONTROLLERS
+        if self.count > 1:
+            methods[STEP] = NOBODY
+        return self.guard.filter(methods, self.control, self.prices) if methods else None
 
     def _step(self) -> Entry:
         """The private method: checks its caller and goes on to the piece whose turn it is."""
@@ -429,27 +456,31 @@ def _prefixes(tensors: Sequence[BorderTensor]) -> list[bytes]:
     return [header + lengths[0], *lengths[1:]] if lengths else [header]
 
 
-def message_overhead(program: WasmProgram, prices: PriceList, index: int, last: bool) -> Charge:
+def message_overhead(
+    program: WasmProgram, prices: PriceList, index: int, last: bool, policy: Policy = DEFAULT_POLICY
+) -> Charge:
     """What the message that runs the segment `index` takes besides the body of the segment's function.
 
     Included is the call of the segment's function and its entry. `last` says whether it is the program's last
     segment; `program` gives the tensors of the border, its segments do not matter.
     """
     index = index if index < 3 else 1 + (index - 1) % 2
-    return _charges(program, prices, index + (1 if last else 2))[index]
+    return _charges(program, prices, index + (1 if last else 2), policy)[index]
 
 
-def closing_message(program: WasmProgram, prices: PriceList, segments: int) -> Charge | None:
+def closing_message(
+    program: WasmProgram, prices: PriceList, segments: int, policy: Policy = DEFAULT_POLICY
+) -> Charge | None:
     """What the further message takes that replies after an even number of segments; None where there is none.
 
     It takes less than any message that replies after a segment.
     """
-    return None if segments % 2 else _charges(program, prices, 2)[2]
+    return None if segments % 2 else _charges(program, prices, 2, policy)[2]
 
 
 @functools.lru_cache(maxsize=8)
-def _charges(program: WasmProgram, prices: PriceList, segments: int) -> tuple[Charge, ...]:
+def _charges(program: WasmProgram, prices: PriceList, segments: int, policy: Policy) -> tuple[Charge, ...]:
     """The messages of a call that runs so many segments without bodies."""
     nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
-    messages = Messages(replace(program, segments=(nothing,) * segments), prices)
+    messages = Messages(replace(program, segments=(nothing,) * segments), prices, policy)
     return tuple(message.charge for message in messages.planned_call())

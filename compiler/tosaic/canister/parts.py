@@ -12,7 +12,7 @@ A table in memory holds for each part what the code needs of it, so all parts ta
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tosaic.canister.entry import Entry, Place, Region
@@ -244,13 +244,15 @@ class ReceivedParts(_Parts):
 
 
 class InputParts(ReceivedParts):
-    """`put(part, data)`. `busy` is the text that refuses while `state` (if there is one) is not 0."""
+    """`put(part, data)`. `admit` emits the check of the caller; `busy` is the text that refuses while `state` (if there
+    is one) is not 0."""
 
     def __init__(
         self, tensors: Sequence[BorderTensor], transfer: Transfer, cold: Region, prices: PriceList,
-        state: Place | None, busy: Place,
+        admit: Callable[[Entry], None], state: Place | None, busy: Place,
     ) -> None:  # fmt: skip
         super().__init__(PUT, tensors, transfer, cold, prices)
+        admit(self.entry)
         self.out_of_order = cold.constant(
             f"the parts 0 to {len(self.parts) - 1} of the inputs are sent in order by one caller; this is another "
             "one, or another caller has begun to send: begin with part 0".encode()
@@ -308,12 +310,14 @@ class InputParts(ReceivedParts):
 
 
 class OutputParts(_Parts):
-    """`get(part)`."""
+    """`get(part)`; `admit` emits the check of the caller."""
 
     def __init__(
-        self, tensors: Sequence[BorderTensor], transfer: Transfer, cold: Region, prices: PriceList
-    ) -> None:
+        self, tensors: Sequence[BorderTensor], transfer: Transfer, cold: Region, prices: PriceList,
+        admit: Callable[[Entry], None],
+    ) -> None:  # fmt: skip
         super().__init__(GET, tensors, transfer, cold, prices)
+        admit(self.entry)
         self.no_results = cold.constant(b"there are no results of a call of yours: call infer first")
         self._emit()
 

@@ -12,8 +12,9 @@ For one module of kernels, without messages:
     result = instance.array(address, np.float32, shape)
 """
 
+from tosaic.principals import ANONYMOUS, principal_text
 from tosaic.replica.instance import Instance, LimitExceeded, Trapped, Usage, instantiate
-from tosaic.replica.message import ANONYMOUS, Message, Reject, Response, principal_text
+from tosaic.replica.message import Message, Reject, Response, Ticket
 from tosaic.replica.replica import InstalledCanister, Replica
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Reject",
     "Replica",
     "Response",
+    "Ticket",
     "Trapped",
     "Usage",
     "instantiate",

@@ -10,9 +10,10 @@ import numpy as np
 import wasmtime
 
 from tosaic.prices import PAGE_BYTES
+from tosaic.principals import principal_text
 from tosaic.replica.instance import CompiledModule, Instance, LimitExceeded, Trapped
-from tosaic.replica.message import Message, principal_text
-from tosaic.replica.system import CLEANUP, QUERY, Execution, SystemCalls
+from tosaic.replica.message import Message
+from tosaic.replica.system import CLEANUP, DROPPED, Execution, SystemCalls
 
 if TYPE_CHECKING:
     from tosaic.replica.replica import Replica
@@ -73,7 +74,7 @@ class Canister:
             trap = _trap_text(self, error)
         metered, touches = self._system.spent(), self._system.page_touch()
         self._system.execution = None
-        if trap is None and execution.kind != QUERY:
+        if trap is None and execution.kind not in DROPPED:
             self._commit(execution.stable_written)
         else:
             self._roll_back(execution.stable_written)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from dataclasses import dataclass, field
 
 from tosaic.errors import TosaicError
-
-ANONYMOUS = b"\x04"
-"""The principal of callers who do not identify themselves."""
 
 DESTINATION_INVALID, CANISTER_REJECT, CANISTER_ERROR = 3, 4, 5
 """Reject codes (Internet Computer interface specification, "Reject codes")."""
@@ -117,10 +112,3 @@ class OutgoingCall:
     on_reject: tuple[int, int]
     on_cleanup: tuple[int, int] | None = None
     argument: bytearray = field(default_factory=bytearray)
-
-
-def principal_text(principal: bytes) -> str:
-    """The textual form of a principal (interface specification, "Textual representation of principals")."""
-    checked = zlib.crc32(principal).to_bytes(4, "big") + principal
-    text = base64.b32encode(checked).decode().lower().rstrip("=")
-    return "-".join(text[i : i + 5] for i in range(0, len(text), 5))

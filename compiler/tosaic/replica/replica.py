@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+import wasmtime
+
 from tosaic.errors import TosaicError
 from tosaic.limits import check_module
 from tosaic.prices import PriceList
+from tosaic.principals import ANONYMOUS, principal_text
 from tosaic.replica.canister import Canister
 from tosaic.replica.instance import CompiledModule, compile_metered
 from tosaic.replica.message import (
-    ANONYMOUS,
     CANISTER_ERROR,
+    CANISTER_REJECT,
     DESTINATION_INVALID,
     Answer,
     Callback,
@@ -27,13 +30,14 @@ from tosaic.replica.message import (
     Request,
     Response,
     Ticket,
-    principal_text,
 )
 from tosaic.replica.system import (
     CLEANUP,
+    INSPECT,
     INSTALL,
     QUERY,
     REJECT_CALLBACK,
+    REPLICATED_QUERY,
     REPLY_CALLBACK,
     UPDATE,
     Execution,
@@ -61,6 +65,7 @@ class Replica:
         self.prices = prices or PriceList.load()
         self.limits = {
             INSTALL: self.prices.limits["install_instructions"],
+            INSPECT: self.prices.limits["inspect_instructions"],
             QUERY: query_limit or self.prices.limits["query_instructions"],
             UPDATE: update_limit or self.prices.limits["update_instructions"],
         }
@@ -117,7 +122,10 @@ class Replica:
         self.canisters[id] = canister
 
     def submit(self, canister: bytes, method: str, argument: bytes, caller: bytes = ANONYMOUS) -> Ticket:
-        """Send an update call; it is executed by later steps."""
+        """Send a call from outside that goes through consensus; it is executed by later steps.
+
+        The canister's `canister_inspect_message` may decline it at once.
+        """
         allowed = self.prices.limits["ingress_bytes"]
         if len(argument) > allowed:
             raise TosaicError(
@@ -125,7 +133,9 @@ class Replica:
                 "send the input in parts",
             )
         ticket = Ticket()
-        self._queue.append(Request(canister, method, argument, caller, ticket))
+        ticket.result = self._inspect(canister, method, argument, caller)
+        if ticket.result is None:
+            self._queue.append(Request(canister, method, argument, caller, ticket))
         return ticket
 
     def step(self) -> bool:
@@ -194,15 +204,29 @@ class Replica:
 
     def _call(self, request: Request) -> None:
         canister = self.canisters.get(request.callee)
-        function = canister.export(f"canister_update {request.method}") if canister else None
+        kind, function = _method(canister, request.method)
         if canister is None or function is None:
             self._answer(request.origin, _missing(request.callee, "update", request.method, canister))
             return
         context = CallContext(request.method, request.caller, request.origin)
-        execution = Execution(UPDATE, self.limits[UPDATE], request.caller, context, request.argument)
+        execution = Execution(kind, self.limits[UPDATE], request.caller, context, request.argument)
         record = canister.run(request.method, execution, function)
         self.messages.append(record)
         self._conclude(canister, execution, record)
+
+    def _inspect(self, id: bytes, method: str, argument: bytes, caller: bytes) -> Reject | None:
+        """Why the canister does not take a call from outside. Nobody pays for the inspection, so it is not recorded."""
+        canister = self.canisters.get(id)
+        function = canister.export("canister_inspect_message") if canister else None
+        if canister is None or function is None:
+            return None
+        context = CallContext(method, caller, None)
+        execution = Execution(INSPECT, self.limits[INSPECT], caller, context, argument)
+        record = canister.run(method, execution, function)
+        if record.trap:
+            return Reject(CANISTER_ERROR, record.trap)
+        refused = Reject(CANISTER_REJECT, f"Canister {principal_text(id)} rejected the message")
+        return None if execution.accepted else refused
 
     def _take_answer(self, answer: Answer) -> None:
         to = answer.to
@@ -281,6 +305,15 @@ class InstalledCanister:
 
     def submit(self, method: str, argument: bytes = b"", caller: bytes = ANONYMOUS) -> Ticket:
         return self.replica.submit(self.id, method, argument, caller)
+
+
+def _method(canister: Canister | None, name: str) -> tuple[str, wasmtime.Func | None]:
+    """How a call that goes through consensus runs a method: a query's changes are dropped then as well."""
+    if canister is None:
+        return UPDATE, None
+    if update := canister.export(f"canister_update {name}"):
+        return UPDATE, update
+    return REPLICATED_QUERY, canister.export(f"canister_query {name}")
 
 
 def _missing(id: bytes, kind: str, method: str, canister: Canister | None) -> Reject:

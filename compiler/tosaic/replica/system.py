@@ -17,15 +17,21 @@ from tosaic.replica.message import CANISTER_REJECT, CallContext, OutgoingCall, R
 if TYPE_CHECKING:
     from tosaic.replica.canister import Canister
 
-INSTALL, UPDATE, QUERY = "install", "update", "query"
+INSTALL, UPDATE, QUERY, REPLICATED_QUERY = "install", "update", "query", "replicated query"
 REPLY_CALLBACK, REJECT_CALLBACK, CLEANUP = "reply callback", "reject callback", "cleanup callback"
+INSPECT = "inspect message"
 
-_ANY = frozenset((INSTALL, UPDATE, QUERY, REPLY_CALLBACK, REJECT_CALLBACK, CLEANUP))
-_WITH_ARGUMENT = frozenset((INSTALL, UPDATE, QUERY, REPLY_CALLBACK))
-_ANSWERING = frozenset((UPDATE, QUERY, REPLY_CALLBACK, REJECT_CALLBACK))
+_ANY = frozenset(
+    (INSTALL, UPDATE, QUERY, REPLICATED_QUERY, REPLY_CALLBACK, REJECT_CALLBACK, CLEANUP, INSPECT)
+)
+_WITH_ARGUMENT = frozenset((INSTALL, UPDATE, QUERY, REPLICATED_QUERY, REPLY_CALLBACK, INSPECT))
+_ANSWERING = frozenset((UPDATE, QUERY, REPLICATED_QUERY, REPLY_CALLBACK, REJECT_CALLBACK))
 _CALLING = frozenset((UPDATE, REPLY_CALLBACK, REJECT_CALLBACK))
 _IN_CALLBACK = frozenset((REPLY_CALLBACK, REJECT_CALLBACK))
 _REJECTED = frozenset((REJECT_CALLBACK,))
+_INSPECTING = frozenset((INSPECT,))
+DROPPED = frozenset((QUERY, REPLICATED_QUERY, INSPECT))
+"""Kinds of messages whose changes are dropped, so that written pages are not paid for."""
 
 # name: (kinds of messages that may call it, the parameters whose sum is the number of bytes that are paid for)
 _CALLS: dict[str, tuple[frozenset[str], tuple[int, ...]]] = {
@@ -33,6 +39,9 @@ _CALLS: dict[str, tuple[frozenset[str], tuple[int, ...]]] = {
     "msg_arg_data_copy": (_WITH_ARGUMENT, (2,)),
     "msg_caller_size": (_ANY, ()),
     "msg_caller_copy": (_ANY, (2,)),
+    "msg_method_name_size": (_INSPECTING, ()),
+    "msg_method_name_copy": (_INSPECTING, (2,)),
+    "accept_message": (_INSPECTING, ()),
     "msg_reject_code": (_IN_CALLBACK, ()),
     "msg_reject_msg_size": (_REJECTED, ()),
     "msg_reject_msg_copy": (_REJECTED, (2,)),
@@ -69,6 +78,7 @@ class Execution:
     rejection: Reject | None = None
     reply: bytearray = field(default_factory=bytearray)
     result: bytes | Reject | None = None
+    accepted: bool = False
     call: OutgoingCall | None = None
     calls: list[OutgoingCall] = field(default_factory=list)
     stable_read: set[int] = field(default_factory=set)
@@ -99,6 +109,17 @@ class SystemCalls:
 
     def msg_caller_copy(self, target: int, offset: int, size: int) -> None:
         self._copy_out(self._running.caller, target, offset, size)
+
+    def msg_method_name_size(self) -> int:
+        return len(self._running.context.method.encode())
+
+    def msg_method_name_copy(self, target: int, offset: int, size: int) -> None:
+        self._copy_out(self._running.context.method.encode(), target, offset, size)
+
+    def accept_message(self) -> None:
+        if self._running.accepted:
+            raise Trapped("accept_message can be called only once")
+        self._running.accepted = True
 
     def msg_reject_code(self) -> int:
         return self._running.rejection.code if self._running.rejection else 0
@@ -136,7 +157,7 @@ class SystemCalls:
         return int(self._copy_in(source, size) in self.canister.controllers)
 
     def in_replicated_execution(self) -> int:
-        return int(self._running.kind != QUERY)
+        return int(self._running.kind not in (QUERY, INSPECT))
 
     def time(self) -> int:
         return self.canister.replica.time_nanoseconds
@@ -207,7 +228,7 @@ class SystemCalls:
         running = self._running
         read, written = self._instance.pages()
         accessed = len(read | written) + len(running.stable_read | running.stable_written)
-        changed = 0 if running.kind == QUERY else len(written) + len(running.stable_written)
+        changed = 0 if running.kind in DROPPED else len(written) + len(running.stable_written)
         return accessed * self.prices.page_access + changed * self.prices.page_write
 
     @property

@@ -26,6 +26,7 @@ def compile_options(options: argparse.Namespace) -> CompileOptions:
         constants={name: read_tensor(file) for name, file in options.constant},
         limit_instructions=options.limit,
         float64_as_float32=options.float64_as_float32,
+        access=options.access,
     )
 
 

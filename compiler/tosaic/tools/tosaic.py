@@ -170,6 +170,12 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=arguments.positive, metavar="N", help="instructions that one message may take")
     add("--float64-as-float32", action="store_true", help="accept float64 inputs, computed with in float32")
     add(
+        "--access",
+        default="public",
+        metavar="public|controllers|PRINCIPAL,...",
+        help="who may call the model; uploads and upgrades are always the controllers'",
+    )
+    add(
         "--check",
         type=arguments.positive,
         nargs="?",

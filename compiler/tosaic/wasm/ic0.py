@@ -12,6 +12,9 @@ msg_arg_data_size : -> i32
 msg_arg_data_copy : i32 i32 i32 ->
 msg_caller_size : -> i32
 msg_caller_copy : i32 i32 i32 ->
+msg_method_name_size : -> i32
+msg_method_name_copy : i32 i32 i32 ->
+accept_message : ->
 msg_reject_code : -> i32
 msg_reject_msg_size : -> i32
 msg_reject_msg_copy : i32 i32 i32 ->

@@ -1,0 +1,57 @@
+"""What the owner of a canister decides about it: who may call its methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tosaic.errors import TosaicError
+from tosaic.principals import parse_principal, principal_text
+
+_EVERYONE, _CONTROLLERS = "public", "controllers"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may call: everyone, or those who control the canister when they call and these principals."""
+
+    everyone: bool = False
+    controllers: bool = False
+    principals: tuple[bytes, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Access:
+        """`public`, or a list of principals and the word `controllers`, separated by commas.
+
+        Raises:
+            TosaicError: a word is neither of these.
+        """
+        words = [word.strip() for word in text.split(",")]
+        if _EVERYONE in words and len(words) > 1:
+            raise TosaicError(
+                f"the access '{text}' names others besides {_EVERYONE}", f"give {_EVERYONE} alone"
+            )
+        if words == [_EVERYONE]:
+            return EVERYONE
+        principals = {parse_principal(word) for word in words if word != _CONTROLLERS}
+        return cls(controllers=_CONTROLLERS in words, principals=tuple(sorted(principals)))
+
+    def __str__(self) -> str:
+        """What `parse` takes, in canonical order."""
+        if self.everyone:
+            return _EVERYONE
+        names = [principal_text(principal) for principal in self.principals]
+        return ",".join([_CONTROLLERS] * self.controllers + names)
+
+
+EVERYONE = Access(everyone=True)
+CONTROLLERS = Access(controllers=True)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the owner of a canister decides: `access` is for inference; uploads and upgrades are the controllers'."""
+
+    access: Access = EVERYONE
+
+
+DEFAULT_POLICY = Policy()
