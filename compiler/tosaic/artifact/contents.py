@@ -34,7 +34,7 @@ TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "numpy", "ml_dtypes")
 
 @dataclass(frozen=True, eq=False)
 class Compilation:
-    """A compiled model in memory: the cut program, its WebAssembly, the canister, how it stands to limits, its policy."""
+    """A compiled model in memory: the cut program, its WebAssembly, its canister and how that stands to limits."""
 
     program: Program
     wasm_program: WasmProgram
