@@ -92,13 +92,19 @@ def test_within_the_stated_units_in_the_last_place(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "exact"), [("sin", np.sin), ("cos", np.cos)])
-def test_sine_and_cosine_up_to_their_range(name: str, exact) -> None:
-    x = samples()
+def test_sine_and_cosine_of_all_sizes(name: str, exact) -> None:
+    nearest_to_a_quarter_turn = 16367173 * 2.0**72
+    special = np.array([nearest_to_a_quarter_turn, 0.5, 0.49999997], np.float32)
+    x = np.concatenate([samples(), special])
     with np.errstate(all="ignore"):
-        expected = np.where(np.abs(x) <= 2.0**27, exact(x.astype(np.float64)), np.nan)
+        expected = exact(x.astype(np.float64))
     error = ulp_error(run(getattr(math_f64, name), x), expected)
     worst = int(np.argmax(error))
     assert error[worst] <= 2.0, f"{name}({x[worst]!r}) is off by {error[worst]} ulp"
+
+
+def test_sine_keeps_the_sign_of_zero() -> None:
+    assert np.signbit(run(math_f64.sin, np.array([-0.0, 0.0], np.float32))).tolist() == [True, False]
 
 
 def test_power() -> None:

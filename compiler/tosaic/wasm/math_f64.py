@@ -1,4 +1,4 @@
-"""Elementary functions on four f32 lanes that are computed in f64 on the way: sine, cosine, power.
+"""Elementary functions on four f32 lanes that need more than f32 on the way: sine, cosine, power.
 
 The rules are those of `math.py`; errors are below 2 units in the last place (power: 1).
 """
@@ -32,12 +32,12 @@ _EXP2 = (0.9999999999616827, 0.6931471807284616, 0.24022651198154968, 0.05550410
 
 
 def sin(f: Function) -> None:
-    """Sine of radians, NaN beyond 2**27 in magnitude (the reduction by pi / 2 is exact up to there)."""
+    """Sine of radians."""
     _sine(f, 0)
 
 
 def cos(f: Function) -> None:
-    """Cosine of radians, NaN beyond 2**27 in magnitude."""
+    """Cosine of radians."""
     _sine(f, 1)
 
 
@@ -92,9 +92,11 @@ def pow(f: Function, lanes: int = 4) -> None:
 
 def _sine(f: Function, quarter_turns: int) -> None:
     """sin(x + quarter_turns * pi / 2)."""
-    x, r, z, turns = (f.local("v128") for _ in range(4))
-    f.set(x)
-    _reduce_by_half_pi(f, x, r, turns)
+    x, magnitude, r, z, turns = (f.local("v128") for _ in range(5))
+    f.tee(x)
+    f.op("f32x4.abs")
+    f.set(magnitude)
+    _reduce_by_half_pi(f, magnitude, r, turns)
     if quarter_turns:
         f.get(turns)
         splat_i32(f, quarter_turns)
@@ -123,7 +125,7 @@ def _sine(f: Function, quarter_turns: int) -> None:
     f.op("f32x4.mul")
     f.get(r)
     f.op("f32x4.add")
-    # Odd quarters take the cosine; quarters 2 and 3 the other sign.
+    # Odd quarters take the cosine; quarters 2 and 3 the other sign, and the sine that of its argument.
     f.get(turns)
     f.i32(31)
     f.op("i32x4.shl")
@@ -135,55 +137,133 @@ def _sine(f: Function, quarter_turns: int) -> None:
     f.op("v128.and")
     f.i32(30)
     f.op("i32x4.shl")
+    if not quarter_turns:
+        f.get(x)
+        splat_i32(f, 0x80000000)
+        f.op("v128.and")
+        f.op("v128.xor")
     f.op("v128.xor")
-    # NaN out of range (and for NaN).
-    f.get(x)
-    f.op("f32x4.abs")
-    splat_f32(f, 2.0**27)
-    f.op("f32x4.le")
+    # NaN where infinite or NaN.
+    _compare(f, "f32x4.lt", magnitude, math.inf)
     f.op("v128.not")
     f.op("v128.or")
-    f.release(x, r, z, turns)
+    f.release(x, magnitude, r, z, turns)
 
 
-# pi / 2 in three parts; the first two have 26 bits, so their products with n up to 2**27 are exact in f64
-_HALF_PI_PARTS = (
-    float.fromhex("0x1.921fb5p+0"),
-    float.fromhex("0x1.110b460p-26"),
-    float.fromhex("0x1.1a62633145c07p-54"),
-)
+_TURN_BITS = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C439041
+"""1 / (2 pi) with 194 bits behind the binary point: enough for the largest f32."""
+_SMALL = 0.5
+_SMALL_STEP = 15
+_STEPS = 17
+"""An f32 is m * 2**(8 q - 150) with m below 2**31; q is from 15 on where it is not small, and 31 at most."""
 
 
 def _reduce_by_half_pi(f: Function, x: int, r: int, turns: int) -> None:
-    """Set locals: r = x - n pi / 2 with |r| <= pi / 4, turns = n (i32)."""
-    wide, n = f.local("v128"), f.local("v128")
-    halves = []
-    for high in (False, True):
-        _promote_half(f, x, high)
-        f.tee(wide)
-        f.get(wide)
-        splat_f64(f, 2 / math.pi)
-        f.op("f64x2.mul")
-        f.op("f64x2.nearest")
-        f.set(n)
-        for part in _HALF_PI_PARTS:
-            f.get(n)
-            splat_f64(f, part)
-            f.op("f64x2.mul")
-            f.op("f64x2.sub")
-        f.op("f32x4.demote_f64x2_zero")
-        rest, count = f.local("v128"), f.local("v128")
-        f.set(rest)
-        f.get(n)
-        f.op("i32x4.trunc_sat_f64x2_s_zero")
-        f.set(count)
-        halves.append((rest, count))
-    for target, index in ((r, 0), (turns, 1)):
-        for half in halves:
-            f.get(half[index])
-        _join_low_halves(f)
+    """Set locals: r = x - n pi / 2 with |r| <= pi / 4, turns = n modulo 4 (i32), for x >= 0.
+
+    In integers (Payne and Hanek, 1983): of m * 2**(8 q - 150) / (2 pi) only the 96 bits of 2**(8 q - 150) / (2 pi)
+    behind the binary point matter for its fraction, which is right to 2**-65 of a turn. The multiple of pi / 2 that
+    is nearest to an f32 is 2**-32 of a turn away.
+    """
+    mantissa, high, low = (f.local("v128") for _ in range(3))
+    f.get(x)
+    splat_i32(f, 0x03FFFFFF)
+    f.op("v128.and")
+    splat_f32(f, 2.0**23)
+    f.op("i32x4.add")
+    f.op("i32x4.trunc_sat_f32x4_u")
+    f.set(mantissa)
+    fractions = _fraction_of_turn(f, x, mantissa)
+    for words, target in ((range(4, 8), high), (range(4), low)):
+        for fraction in fractions:
+            f.get(fraction)
+        f.shuffle([lane + byte for lane in (0, 8, 16, 24) for byte in words])
         f.set(target)
-    f.release(wide, n, *(local for half in halves for local in half))
+    f.get(high)
+    splat_i32(f, 1 << 29)
+    f.op("i32x4.add")
+    f.i32(30)
+    f.op("i32x4.shr_u")
+    _compare(f, "f32x4.ge", x, _SMALL)
+    f.op("v128.and")
+    f.set(turns)
+    f.get(high)
+    f.i32(2)
+    f.op("i32x4.shl")
+    f.set(high)
+    f.get(x)
+    for upper in (False, True):
+        _quarter_in_radians(f, high, low, upper)
+    _join_low_halves(f)
+    _compare(f, "f32x4.lt", x, _SMALL)
+    f.op("v128.bitselect")
+    f.set(r)
+    f.release(mantissa, high, low, *fractions)
+
+
+def _fraction_of_turn(f: Function, x: int, mantissa: int) -> tuple[int, int]:
+    """Locals (i64x2) with the fractions of a turn that the low and the high two lanes of x are, in units of 2**-64."""
+    index, beyond, first, second, third = (f.local("v128") for _ in range(5))
+    f.get(x)
+    f.i32(26)
+    f.op("i32x4.shr_u")
+    f.v128(bytes(lane for lane in (0, 4, 8, 12) for _ in range(4)))
+    f.op("i8x16.swizzle")
+    f.v128(bytes(3 - byte - _SMALL_STEP & 0xFF for byte in range(4)) * 4)
+    f.op("i8x16.add")
+    f.tee(index)
+    f.v128(bytes([16] * 16))
+    f.op("v128.xor")
+    f.set(beyond)
+    for limb, target in enumerate((first, second, third)):
+        table = _limbs(limb)
+        for part, selector in ((table[:16], index), (table[16:], beyond)):
+            f.v128(part)
+            f.get(selector)
+            f.op("i8x16.swizzle")
+        f.op("v128.or")
+        if limb == 0:
+            f.get(mantissa)
+            f.op("i32x4.mul")
+        f.set(target)
+    fractions = f.local("v128"), f.local("v128")
+    for half, fraction, lanes in zip(("low", "high"), fractions, (range(8), range(8, 16))):
+        f.get(mantissa)
+        f.get(third)
+        f.op(f"i64x2.extmul_{half}_i32x4_u")
+        f.i32(32)
+        f.op("i64x2.shr_u")
+        f.get(mantissa)
+        f.get(second)
+        f.op(f"i64x2.extmul_{half}_i32x4_u")
+        f.op("i64x2.add")
+        f.get(first)
+        f.v128(bytes(16))
+        f.shuffle([16, 17, 18, 19, *lanes[:4], 16, 17, 18, 19, *lanes[4:]])
+        f.op("i64x2.add")
+        f.set(fraction)
+    f.release(index, beyond, first, second, third)
+    return fractions
+
+
+def _limbs(limb: int) -> bytes:
+    """Bytes of 1 / (2 pi), 32 of them, of which the four from q - 15 on are 32 of the 96 bits, as `limb` says."""
+    digits = _TURN_BITS.to_bytes(_STEPS + 11, "big")
+    return digits[4 * limb :][: _STEPS + 3].ljust(32, b"\0")
+
+
+def _quarter_in_radians(f: Function, high: int, low: int, upper: bool) -> None:
+    """Push two lanes of (high * 2**32 + 4 low) * 2**-64 * pi / 2 as f32, high with sign, in the low lanes."""
+    for words, kind, unit in ((high, "s", 2.0**-33), (low, "u", 2.0**-63)):
+        f.get(words)
+        if upper:
+            f.get(words)
+            f.shuffle([*range(8, 16), *range(8, 16)])
+        f.op(f"f64x2.convert_low_i32x4_{kind}")
+        splat_f64(f, math.pi * unit)
+        f.op("f64x2.mul")
+    f.op("f64x2.add")
+    f.op("f32x4.demote_f64x2_zero")
 
 
 def _power_half(f: Function, x: int, y: int, high: bool) -> None:
