@@ -224,6 +224,12 @@ def _to_segments(program: Program, backend: Backend, options: CompileOptions) ->
     limit = options.limit_instructions or backend.prices.limits["update_instructions"]
     _log.info("counting instructions, cutting at %d", limit)
     under = f"{{limit-instructions={limit}}}"
-    pipeline = f"outline-weights,tile-operators{under},count-instructions,split-execution{under}"
-    run_pipeline(program, parse_pipeline(pipeline, lambda: backend.cost_model))
+    passes = [
+        "convert-fft-to-matmul",
+        "outline-weights",
+        f"tile-operators{under}",
+        "count-instructions",
+        f"split-execution{under}",
+    ]
+    run_pipeline(program, parse_pipeline(",".join(passes), lambda: backend.cost_model))
     return limit

@@ -17,6 +17,7 @@ __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNo
 
 PASSES = (
     "convert-branches-to-selects",
+    "convert-fft-to-matmul",
     "convert-onnx-to-tosa",
     "convert-uint8-to-int8",
     "count-instructions",

@@ -27,21 +27,34 @@ EXTENSIONS = tuple(
 """What is not here: MX block formats, dynamic operands and arithmetic on shapes, which ONNX has no use for."""
 
 
+_ROUNDS = 8
+"""How often shapes are drawn anew, with the next seed, while an operator has fewer cases than it may have."""
+
+
 def generate(out: Path, seed: int, per_operator: int, operators: str, options: Iterable[str] = ()) -> None:
     """Write up to `per_operator` positive cases of each operator whose name matches, even over dtypes and ranks."""
+    logging.getLogger("tosa_verif_build_tests").setLevel(logging.ERROR)
+    found: dict[str, set[str]] = defaultdict(set)
+    for drawn in range(seed, seed + _ROUNDS):
+        generator = _generator(out, drawn, options)
+        for operator in generator.TOSA_OP_LIST:
+            wanted = per_operator - len(found[operator])
+            if not wanted or not re.fullmatch(operators, generator.getOperatorNameStr(operator)):
+                continue
+            new = [case for case in _cases(generator, operator) if str(case) not in found[operator]]
+            for case in _sample(new, drawn, wanted):
+                generator.serializeTest(case)
+                found[operator].add(str(case))
+
+
+def _generator(out: Path, seed: int, options: Iterable[str]):
     import tosa_reference_model
     from generator.tosa_test_gen import TosaTestGen
     from generator.tosa_verif_build_tests import _get_tosa_version, parseArgs
 
-    logging.getLogger("tosa_verif_build_tests").setLevel(logging.ERROR)
     library = Path(tosa_reference_model.__file__).parent / "libtosa_reference_generate_lib.so"
-    arguments = ["-o", str(out), "--seed", str(seed), "--generate-lib-path", str(library), *options]
-    parsed = parseArgs(arguments)
-    generator = TosaTestGen(parsed, _get_tosa_version(parsed.tosa_version_str))
-    for operator in generator.TOSA_OP_LIST:
-        if re.fullmatch(operators, generator.getOperatorNameStr(operator)):
-            for case in _sample(_cases(generator, operator), seed, per_operator):
-                generator.serializeTest(case)
+    parsed = parseArgs(["-o", str(out), "--seed", str(seed), "--generate-lib-path", str(library), *options])
+    return TosaTestGen(parsed, _get_tosa_version(parsed.tosa_version_str))
 
 
 def _cases(generator, operator: str) -> Iterator:

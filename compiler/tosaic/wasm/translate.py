@@ -57,8 +57,8 @@ _TENSORS = frozenset("input input1 input2 weight bias a b multiplier values indi
 _SCALARS = frozenset("input_zp weight_zp output_zp input1_zp a_zp b_zp pad_const row_count".split())
 
 _OTHERS = frozenset(
-    """argmax avg_pool2d concat conv2d conv3d depthwise_conv2d fft2d gather matmul matmul_t max_pool2d pad reduce_all
-    reduce_any reduce_max reduce_min reduce_product reduce_sum reshape resize reverse rfft2d row_gather scatter slice
+    """argmax avg_pool2d concat conv2d conv3d depthwise_conv2d gather matmul matmul_t max_pool2d pad reduce_all
+    reduce_any reduce_max reduce_min reduce_product reduce_sum reshape resize reverse row_gather scatter slice
     table tile transpose transpose_conv2d""".split()
 )
 CONTROL = frozenset({"cond_if", "while_loop"})

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from tosaic_passes.onnx_to_tosa.context import LoweringContext
+from tosaic_passes.onnx_to_tosa.builder import TosaBuilder
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
 _MOVES = 16
@@ -19,25 +19,32 @@ _MOVES = 16
 
 def waves(count: int, frequencies: int, sign: int = -1) -> np.ndarray:
     """[count, frequencies]: exp(sign * 2 pi i j k / count)."""
-    turns = np.outer(np.arange(count), np.arange(frequencies)) % count
-    return np.exp(sign * 2j * np.pi * turns / count)
+    return _rotations(np.outer(np.arange(count), np.arange(frequencies)), count, sign)
 
 
-def transform(ctx: LoweringContext, x: Tensor, frequencies: int, sign: int = -1) -> Tensor:
+def _rotations(turns: np.ndarray, count: int, sign: int) -> np.ndarray:
+    """exp(sign * 2 pi i turns / count), with exact zeros at quarter turns: what they make real stays so."""
+    rotations = np.exp(sign * 2j * np.pi * (turns % count) / count)
+    return np.where(4 * turns % count == 0, np.round(rotations), rotations)
+
+
+def transform(builder: TosaBuilder, x: Tensor, frequencies: int, sign: int = -1) -> Tensor:
     """The sums over x [rows, parts, n] times `waves`, [rows, 2, frequencies]; one part: real numbers."""
     rows, parts, count = x.shape
+    if count == frequencies == 1 and parts == 2:
+        return x
     first = _first_factor(count, parts, frequencies)
     if first == count:
-        return _direct(ctx, x, frequencies, sign)
+        return _direct(builder, x, frequencies, sign)
     second = count // first
-    columns = ctx.transpose(ctx.reshape(x, (rows, parts, first, second)), [0, 3, 1, 2])
-    inner = transform(ctx, ctx.reshape(columns, (rows * second, parts, first)), first, sign)
-    rotated = _rotate(ctx, ctx.reshape(inner, (rows, second, 2, first)), sign)
-    turned = ctx.reshape(ctx.transpose(rotated, [0, 3, 2, 1]), (rows * first, 2, second))
+    columns = builder.transpose(builder.reshape(x, (rows, parts, first, second)), [0, 3, 1, 2])
+    inner = transform(builder, builder.reshape(columns, (rows * second, parts, first)), first, sign)
+    rotated = _rotate(builder, builder.reshape(inner, (rows, second, 2, first)), sign)
+    turned = builder.reshape(builder.transpose(rotated, [0, 3, 2, 1]), (rows * first, 2, second))
     needed = -(-frequencies // first)
-    outer = ctx.reshape(transform(ctx, turned, needed, sign), (rows, first, 2, needed))
-    spectrum = ctx.reshape(ctx.transpose(outer, [0, 2, 3, 1]), (rows, 2, needed * first))
-    return ctx.slice_axis(spectrum, 2, 0, frequencies)
+    outer = builder.reshape(transform(builder, turned, needed, sign), (rows, first, 2, needed))
+    spectrum = builder.reshape(builder.transpose(outer, [0, 2, 3, 1]), (rows, 2, needed * first))
+    return builder.slice_axis(spectrum, 2, 0, frequencies)
 
 
 def cost(count: int, parts: int, frequencies: int) -> int:
@@ -61,27 +68,29 @@ def _cost_with(count: int, parts: int, frequencies: int, first: int) -> int:
     return inner + first * cost(second, 2, -(-frequencies // first)) + _MOVES * count
 
 
-def _direct(ctx: LoweringContext, x: Tensor, frequencies: int, sign: int) -> Tensor:
+def _direct(builder: TosaBuilder, x: Tensor, frequencies: int, sign: int) -> Tensor:
     rows, parts, count = x.shape
     matrix = waves(count, frequencies, sign)
     by_part = np.stack([matrix, 1j * matrix][:parts])
     columns = np.stack([by_part.real, by_part.imag], 2).astype(np.float32)
-    flat = ctx.reshape(x, (1, rows, parts * count))
-    product = ctx.matmul(flat, ctx.constant(columns.reshape(1, parts * count, 2 * frequencies)))
-    return ctx.reshape(product, (rows, 2, frequencies))
+    flat = builder.reshape(x, (1, rows, parts * count))
+    product = builder.matmul(flat, builder.constant(columns.reshape(1, parts * count, 2 * frequencies)))
+    return builder.reshape(product, (rows, 2, frequencies))
 
 
-def _rotate(ctx: LoweringContext, x: Tensor, sign: int) -> Tensor:
+def _rotate(builder: TosaBuilder, x: Tensor, sign: int) -> Tensor:
     """x [rows, n2, 2, n1] times exp(sign * 2 pi i j2 k1 / n)."""
     _, second, _, first = x.shape
-    turns = np.outer(np.arange(second), np.arange(first)) / (first * second)
-    cosine, sine = np.cos(2 * np.pi * turns), sign * np.sin(2 * np.pi * turns)
+    rotations = _rotations(np.outer(np.arange(second), np.arange(first)), first * second, sign)
+    cosine, sine = rotations.real, rotations.imag
     along = np.stack([cosine, cosine], 1)[None].astype(np.float32)
     across = np.stack([-sine, sine], 1)[None].astype(np.float32)
-    return ctx.add(ctx.mul(x, ctx.constant(along)), ctx.mul(ctx.reverse(x, 2), ctx.constant(across)))
+    return builder.add(
+        builder.mul(x, builder.constant(along)), builder.mul(builder.reverse(x, 2), builder.constant(across))
+    )
 
 
-def planes(ctx: LoweringContext, x: Tensor) -> Tensor:
+def planes(builder: TosaBuilder, x: Tensor) -> Tensor:
     """[rows, n, parts] -> [rows, parts, n]."""
     rows, count, parts = x.shape
-    return ctx.reshape(x, (rows, 1, count)) if parts == 1 else ctx.transpose(x, [0, 2, 1])
+    return builder.reshape(x, (rows, 1, count)) if parts == 1 else builder.transpose(x, [0, 2, 1])
