@@ -211,6 +211,15 @@ def test_limit_below_the_transfer_of_a_part_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+NO_ROOM = {
+    "module_bytes": 70_128,
+    "code_section_bytes": 50_000,
+    "custom_section_bytes": 20_000,
+    "chunk_bytes": 64,
+}
+"""Limits under which a module holds 64 bytes of weights."""
+
+
 def limited(monkeypatch, **limits: int) -> None:
     """Put other limits in the place of the network's."""
     document = json.loads(json.dumps(PriceList.load().document))
@@ -221,7 +230,7 @@ def limited(monkeypatch, **limits: int) -> None:
 def test_weights_that_no_module_holds_are_uploaded(model_file, tmp_path, monkeypatch):
     x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
     whole = tosaic.compile_model(model_file, tmp_path / "whole.tosaic", batch_size=4)
-    limited(monkeypatch, module_bytes=50_064, code_section_bytes=50_000, chunk_bytes=64)
+    limited(monkeypatch, **NO_ROOM)
     artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
     assert whole.manifest["uploads"] == []
     assert len(artifact.manifest["uploads"]) > 2
@@ -233,7 +242,7 @@ def test_weights_that_no_module_holds_are_uploaded(model_file, tmp_path, monkeyp
 
 
 def test_uploads_take_what_the_manifest_says_and_only_what_is_missing(model_file, tmp_path, monkeypatch):
-    limited(monkeypatch, module_bytes=50_064, code_section_bytes=50_000, chunk_bytes=64)
+    limited(monkeypatch, **NO_ROOM)
     artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
     model = tosaic.load(artifact)
     uploaded = model.upload_weights()
@@ -242,7 +251,7 @@ def test_uploads_take_what_the_manifest_says_and_only_what_is_missing(model_file
 
 
 def test_a_changed_upload_is_found(model_file, tmp_path, monkeypatch):
-    limited(monkeypatch, module_bytes=50_064, code_section_bytes=50_000, chunk_bytes=64)
+    limited(monkeypatch, **NO_ROOM)
     artifact = tosaic.compile_model(model_file, tmp_path / "a.tosaic", batch_size=4)
     file = next((artifact.path / "uploads").iterdir())
     file.write_bytes(bytes(64))

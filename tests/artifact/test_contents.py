@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import tosaic
 from models import PERCEPTRON, write_model
@@ -75,7 +78,63 @@ def test_weights_are_named_by_their_content(cut):
 def test_chunks_make_up_the_module(cut):
     wasm = cut.read_bytes("canister.wasm")
     pieces = [wasm[start : start + 2**20] for start in range(0, len(wasm), 2**20)]
-    assert cut.manifest["chunks"] == [hashlib.sha256(piece).hexdigest() for piece in pieces]
+    assert cut.manifest["chunks"] == [
+        {"sha256": hashlib.sha256(piece).hexdigest(), "bytes": len(piece), "holds": ["code", "weights"]}
+        for piece in pieces
+    ]
+
+
+def perceptron(*widths: int, seed: int = 1) -> onnx.ModelProto:
+    """Layers of these widths; the last one is the head."""
+    rng = np.random.default_rng(1)
+    weights, nodes = [], []
+    for index, shape in enumerate(itertools.pairwise(widths)):
+        if index == len(widths) - 2:
+            rng = np.random.default_rng(seed)
+        weights.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), f"w{index}"))
+        weights.append(
+            numpy_helper.from_array(rng.standard_normal(shape[1:]).astype(np.float32), f"b{index}")
+        )
+        nodes.append(helper.make_node("Gemm", [f"x{index}", f"w{index}", f"b{index}"], [f"x{index + 1}"]))
+    border = [
+        [helper.make_tensor_value_info(f"x{index}", TensorProto.FLOAT, (1, widths[index]))]
+        for index in (0, len(widths) - 1)
+    ]
+    graph = helper.make_graph(nodes, "perceptron", *border, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+LAYERS = (256, 1200, 700, 700, 300)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A perceptron with weights of several chunks."""
+    folder = tmp_path_factory.mktemp("large")
+    return tosaic.compile_model(perceptron(*LAYERS, 200), folder / "model.tosaic")
+
+
+def hashes(artifact, holds=("code", "weights")) -> set[str]:
+    return {entry["sha256"] for entry in artifact.manifest["chunks"] if set(entry["holds"]) & set(holds)}
+
+
+def test_no_chunk_holds_code_and_weights(large):
+    assert [entry["holds"] for entry in large.manifest["chunks"]] == [["code"]] + [["weights"]] * 9
+
+
+@pytest.mark.parametrize("head", [200, 10, 3000])
+def test_a_new_head_needs_its_bytes_and_three_chunks(large, head, tmp_path):
+    other = tosaic.compile_model(perceptron(*LAYERS, head, seed=2), tmp_path / "other.tosaic")
+    new = [entry for entry in other.manifest["chunks"] if entry["sha256"] not in hashes(large)]
+    assert sum(entry["bytes"] for entry in new) <= 4 * (LAYERS[-1] + 1) * head + 3 * 2**20
+    assert other.manifest["chunks"][1]["sha256"] in hashes(large)
+
+
+def test_another_limit_needs_no_new_chunk_of_weights(large, tmp_path):
+    limit = large.manifest["total_predicted"] // 2
+    cut = tosaic.compile_model(perceptron(*LAYERS, 200), tmp_path / "cut.tosaic", limit_instructions=limit)
+    assert len(cut.manifest["segments"]) > 1
+    assert hashes(cut, ["weights"]) == hashes(large, ["weights"])
 
 
 def test_segments_hand_on_what_later_ones_read(cut):

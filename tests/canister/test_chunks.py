@@ -26,8 +26,9 @@ OWNER, STRANGER = b"\x07", b"\x08"
 def small_modules() -> PriceList:
     """The network's prices with chunks of 960 bytes and modules that hold no weights."""
     document = json.loads(json.dumps(PriceList.load().document))
-    document["limits"]["module_bytes"] = document["limits"]["code_section_bytes"] + 3000
-    document["limits"]["chunk_bytes"] = 960
+    limits = document["limits"]
+    limits["module_bytes"] = limits["code_section_bytes"] + limits["custom_section_bytes"] + 3000
+    limits["chunk_bytes"] = 960
     return PriceList(document)
 
 

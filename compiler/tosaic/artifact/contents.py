@@ -13,7 +13,7 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from tosaic.artifact.folder import Content
+from tosaic.artifact.folder import Content, entry_of
 from tosaic.artifact.modules import new_context, parse_module, to_bytecode
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
@@ -86,7 +86,7 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "arena_bytes": wasm.arena_bytes,
         "weights": _weight_entries(compilation.program),
         "limits": [{"what": u.what, "used": u.used, "limit": u.limit} for u in compilation.limit_usage],
-        "chunks": _chunks(canister.wasm, prices.limits["chunk_bytes"]),
+        "chunks": list(_chunk_entries(canister, prices.limits["chunk_bytes"])),
         "uploads": list(_upload_entries(canister, prices)),
         "toolchain": {name: _version(name) for name in TOOLCHAIN},
         "bytecode_version": BYTECODE_VERSION,
@@ -187,8 +187,12 @@ def _border_entry(tensor: BorderTensor) -> dict[str, Any]:
     return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
 
 
-def _chunks(wasm: bytes, size: int) -> list[str]:
-    return [hashlib.sha256(wasm[start : start + size]).hexdigest() for start in range(0, len(wasm), size)]
+def _chunk_entries(canister: Canister, size: int) -> Iterator[dict[str, Any]]:
+    weights = len(canister.wasm) - canister.module.weight_bytes
+    for start in range(0, len(canister.wasm), size):
+        piece = canister.wasm[start : start + size]
+        holds = ["code"] * (start < weights) + ["weights"] * (start + len(piece) > weights)
+        yield {**entry_of(piece), "holds": holds}
 
 
 def _target(module: ir.Module) -> str:

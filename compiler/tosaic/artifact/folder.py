@@ -21,7 +21,7 @@ from tosaic.errors import TosaicError
 
 MANIFEST = "manifest.json"
 SCHEMA = "tosaic.artifact"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SELF = "manifest_sha256"
 _REMEDY = "compile the model again or copy the artifact again"
 
@@ -62,7 +62,7 @@ def write(path: Path, files: Mapping[str, Content], manifest: Mapping[str, Any])
     """
     path = path.absolute()
     check_target(path)
-    entries = {name: _entry(content) for name, content in files.items()}
+    entries = {name: entry_of(content) for name, content in files.items()}
     complete = _sealed({**manifest, "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "files": entries})
     try:
         staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -95,6 +95,11 @@ def read(path: str | Path) -> Artifact:
     return Artifact(path, manifest)
 
 
+def entry_of(content: Content) -> dict[str, Any]:
+    """How a manifest names bytes: their number and their sha256."""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     content = _read(path, MANIFEST)
     damaged = TosaicError(f"{MANIFEST} in '{path}' was changed", _REMEDY)
@@ -123,12 +128,8 @@ def _serialise(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def _entry(content: Content) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
 def _check(name: str, content: bytes, entry: Mapping[str, Any]) -> None:
-    if _entry(content) != entry:
+    if entry_of(content) != entry:
         raise TosaicError(f"'{name}' of the artifact was changed: its sha256 is not the manifest's", _REMEDY)
 
 

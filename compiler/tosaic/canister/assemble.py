@@ -57,7 +57,10 @@ def assemble(
     messages = Messages(program, prices, policy, info)
     did = interface_text(program.inputs, program.outputs, Methods.of(messages))
     custom = {_CANDID_SECTION: did.encode()}
-    module = Module(messages.memory_pages, messages.exports, messages.table, messages.data, custom)
+    module = Module(
+        messages.memory_pages, messages.exports, messages.table, messages.data, custom,
+        messages.weight_data, prices.limits["chunk_bytes"],
+    )  # fmt: skip
     weights = messages.weights.uploads if messages.weights else ()
     return Canister(
         module.encode(), did, tuple(messages.planned()), messages.planned_query(), module, weights

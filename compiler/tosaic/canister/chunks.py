@@ -42,8 +42,13 @@ _STABLE = 1 << 32  # in page masks the pages of stable memory follow those of th
 
 
 def needs_upload(program: WasmProgram, prices: PriceList) -> bool:
-    """Whether the weights leave no room in a module for the largest code that there may be."""
-    return program.weight_bytes > prices.limits["module_bytes"] - prices.limits["code_section_bytes"]
+    """Whether the weights leave no room in a module for the largest code that there may be and for what is around it.
+
+    That is the custom sections (at most a chunk) and the padding to a whole chunk.
+    """
+    limits = prices.limits
+    around = limits["code_section_bytes"] + limits["custom_section_bytes"] + limits["chunk_bytes"]
+    return program.weight_bytes > limits["module_bytes"] - around
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tosaic.policy import CONTROLLERS, DEFAULT_POLICY, EVERYONE, Access, Policy
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
+from tosaic.wasm.module import DataSegment
 from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
 from tosaic_passes.cost_model import Charge
@@ -125,9 +126,15 @@ class Messages:
         return -(-self.cold.position // PAGE_BYTES)
 
     @property
-    def data(self) -> list:
-        weights = self.weights.data if self.weights else self.program.data
-        return [*self.control.data, *weights, *self.cold.data]
+    def data(self) -> list[DataSegment]:
+        """What the memory holds from the start besides the weights."""
+        digests = self.weights.data if self.weights else []
+        return [*self.control.data, *digests, *self.cold.data]
+
+    @property
+    def weight_data(self) -> Sequence[DataSegment]:
+        """The weights that the module holds."""
+        return () if self.weights else self.program.data
 
     @property
     def exports(self) -> dict[str, Function]:

@@ -2,8 +2,8 @@
 
     0                 the entry code's constants and state (`control_bytes`)
     then              the arena: inputs, intermediate tensors, scratch, outputs
-    next full page    the tables of which data decides the pages that are touched, each in pages of its own
-    then              the other weights in the order of their first use, each content once
+    next full page    the weights, each content once (`weight_image`); tables of which data decides the pages that
+                      are touched lie in pages of their own
 
 A buffer owns its bytes from its first use to its last one in the order of execution over the whole program, so
 cutting the program into segments moves nothing. A message pays for each 64 KiB page that it touches; the arena is
@@ -14,21 +14,16 @@ from __future__ import annotations
 
 import bisect
 import functools
-import hashlib
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass
 
 from tosaic.prices import PAGE_BYTES
 from tosaic.wasm.calls import Buffer, Call
 from tosaic.wasm.kernel import Kernel
 from tosaic.wasm.layout import Layout
 from tosaic.wasm.module import DataSegment
-
-ALIGNMENT = 16
-"""Bytes to which every buffer is aligned: a vector."""
+from tosaic.wasm.weight_image import ALIGNMENT, WeightImage, aligned
 
 
 @dataclass(eq=False)
@@ -73,18 +68,19 @@ class _Block:
 
 
 def plan_memory(
-    layout: Layout, steps: Sequence[Step], control_bytes: int, loops: Sequence[range] = ()
+    layout: Layout, steps: Sequence[Step], control_bytes: int, chunk_bytes: int, loops: Sequence[range] = ()
 ) -> MemoryPlan:
-    """Place all buffers and fill in the addresses of the steps. `loops` are the numbers of steps that run again."""
+    """Place all buffers and fill in the addresses of the steps.
+
+    `chunk_bytes` is the size of the network's chunks; `loops` are the numbers of steps that run again.
+    """
     blocks, scratch = _lifetimes(layout, steps, loops)
-    start = _aligned(control_bytes)
+    start = aligned(control_bytes)
     _pack([*blocks.values(), *scratch.values()], start)
     end = max((b.address + b.bytes for b in [*blocks.values(), *scratch.values()]), default=start)
-    weights = _Weights(_whole_pages(end))
+    weights = _weights(steps)
+    weights.place(aligned(end, PAGE_BYTES), chunk_bytes)
     address_of = {buffer: block.address for buffer, block in blocks.items()}
-    for step in steps:
-        for operand in step.kernel.sampled:
-            weights.store_alone(step.kernel.constants[operand])
     for number, step in enumerate(steps):
         step.addresses = tuple(_addresses(number, step, address_of, scratch, weights))
     for loop in loops:
@@ -93,7 +89,7 @@ def plan_memory(
     _find_shared_tables(steps)
     return MemoryPlan(
         address_of,
-        tuple(weights.data),
+        weights.data,
         end - start,
         weights.end - weights.start,
         weights.end if weights.data else end,
@@ -138,12 +134,23 @@ def _find_shared_tables(steps: Sequence[Step]) -> None:
         sampler.shares_table |= any(mask not in (0, tables) for mask in common)
 
 
+def _weights(steps: Sequence[Step]) -> WeightImage:
+    """All constants in the order of their first use."""
+    weights = WeightImage()
+    for step in steps:
+        for operand, place in enumerate(step.call.places):
+            array = step.kernel.constants.get(operand, place.buffer.array)
+            if array is not None:
+                weights.add(array, alone=operand in step.kernel.sampled)
+    return weights
+
+
 def _addresses(
     number: int,
     step: Step,
     address_of: Mapping[Buffer, int],
     scratch: Mapping[int, _Block],
-    weights: _Weights,
+    weights: WeightImage,
 ) -> Iterable[int]:
     for operand, place in enumerate(step.call.places):
         if operand in step.kernel.constants:
@@ -223,7 +230,7 @@ def _fit(blocks: Sequence[_Block], start: int) -> dict[_Block, int]:
     found: dict[_Block, int] = {}
     taken: list[tuple[int, int, int, int]] = []  # (address, end, first, last) by address
     for block in blocks:
-        size = _aligned(block.bytes)
+        size = aligned(block.bytes)
         cursor, best, slack = start, None, None
         for address, end, first, last in taken:
             if last < block.first or block.last < first:
@@ -249,48 +256,3 @@ def _largest_live(blocks: Sequence[_Block], alignment: int = 1) -> int:
         live += changes[step]
         most = max(most, live)
     return most
-
-
-@dataclass
-class _Weights:
-    """Constants in the order of their first use, each content once."""
-
-    start: int
-    data: list[DataSegment] = field(default_factory=list)
-    end: int = 0
-    _by_content: dict[bytes, int] = field(default_factory=dict)
-    _by_array: dict[tuple, tuple[int, np.ndarray]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.end = self.start
-
-    def address(self, array: np.ndarray) -> int:
-        """The address of an array's bytes, stored if they are not yet there."""
-        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
-        if key not in self._by_array:
-            dense = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            self._by_array[key] = (self._store(dense), array)
-        return self._by_array[key][0]
-
-    def store_alone(self, array: np.ndarray) -> None:
-        """Store an array in pages of its own."""
-        self.end = _whole_pages(self.end)
-        self.address(array)
-        self.end = _whole_pages(self.end)
-
-    def _store(self, raw: np.ndarray) -> int:
-        content = hashlib.sha256(raw.data).digest()
-        if content not in self._by_content:
-            address = _aligned(self.end)
-            self._by_content[content] = address
-            self.data.append(DataSegment(address, raw.data))
-            self.end = address + raw.nbytes
-        return self._by_content[content]
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _whole_pages(size: int) -> int:
-    return -(-size // PAGE_BYTES) * PAGE_BYTES

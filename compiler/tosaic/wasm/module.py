@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tosaic.wasm.function import VALUE_TYPES, Callee, Function, Import, Signature
@@ -12,6 +12,7 @@ _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _EXPORT, _ELEMENT, _CODE, _
     0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12,
 )  # fmt: skip
 _FUNCREF = 0x70
+_PADDING = "padding"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Module:
 
     `exports` maps an export name to its function; `table` lists the functions that the network calls back by
     index; `custom` maps the names of custom sections to their bytes.
+
+    `weights` are segments by address. They become one segment, gaps as zeros, which ends the file. If they take
+    `chunk_bytes` or more, they begin at a multiple of it, so that their chunks are the same whatever the code is.
     """
 
     memory_pages: int
@@ -35,6 +39,15 @@ class Module:
     table: Sequence[Function] = ()
     data: Sequence[DataSegment] = ()
     custom: Mapping[str, bytes] = field(default_factory=dict)
+    weights: Sequence[DataSegment] = ()
+    chunk_bytes: int = 1
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take of the file, at its end."""
+        if not self.weights:
+            return 0
+        return self.weights[-1].address + len(self.weights[-1].data) - self.weights[0].address
 
     def functions(self) -> list[Function]:
         """Every function of the module, callees before callers, each once."""
@@ -59,10 +72,27 @@ class Module:
             _section(_EXPORT, self._exports(index)),
             self._element_section(index),
             _section(_CODE, _vector(f.code(index.__getitem__) for f in functions)),
-            _section(_DATA, _vector(_data_segment(segment) for segment in self.data)),
         ]
         custom = [_section(_CUSTOM, _name(name) + data) for name, data in self.custom.items()]
-        return b"".join([b"\0asm\x01\0\0\0", *sections, *custom])
+        head = b"".join([b"\0asm\x01\0\0\0", *sections, *custom])
+        data = self._data()
+        return b"".join([head, self._padding(len(head) + len(data)), data, *_image(self.weights)])
+
+    def _data(self) -> bytes:
+        """The data section up to the bytes of the weights."""
+        segments = [_data_header(s.address, len(s.data)) + bytes(s.data) for s in self.data]
+        if self.weights:
+            segments.append(_data_header(self.weights[0].address, self.weight_bytes))
+        content = _vector(segments)
+        return bytes([_DATA]) + leb128_unsigned(len(content) + self.weight_bytes) + content
+
+    def _padding(self, position: int) -> bytes:
+        """A custom section of zeros that moves `position` to a multiple of a chunk."""
+        if self.weight_bytes < self.chunk_bytes:
+            return b""
+        empty = bytes([_CUSTOM]) + _wide_leb128(0) + _name(_PADDING)
+        zeros = -(position + len(empty)) % self.chunk_bytes
+        return bytes([_CUSTOM]) + _wide_leb128(len(_name(_PADDING)) + zeros) + _name(_PADDING) + bytes(zeros)
 
     def _exports(self, index: Mapping) -> bytes:
         functions = [_name(name) + b"\x00" + leb128_unsigned(index[f]) for name, f in self.exports.items()]
@@ -144,5 +174,19 @@ def _constant(value: int) -> bytes:
     return OPERATORS["i32.const"].code + leb128_signed(signed) + OPERATORS["end"].code
 
 
-def _data_segment(segment: DataSegment) -> bytes:
-    return b"\x00" + _constant(segment.address) + leb128_unsigned(len(segment.data)) + bytes(segment.data)
+def _data_header(address: int, size: int) -> bytes:
+    return b"\x00" + _constant(address) + leb128_unsigned(size)
+
+
+def _image(segments: Sequence[DataSegment]) -> Iterator[bytes | memoryview]:
+    """The memory from the first segment to the last."""
+    end = segments[0].address if segments else 0
+    for segment in segments:
+        yield bytes(segment.address - end)
+        yield segment.data
+        end = segment.address + len(segment.data)
+
+
+def _wide_leb128(value: int) -> bytes:
+    """A number in as many bytes as any 32-bit number takes, so that it does not move what follows."""
+    return bytes([value >> shift & 0x7F | 0x80 for shift in (0, 7, 14, 21)]) + bytes([value >> 28])

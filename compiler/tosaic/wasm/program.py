@@ -93,7 +93,8 @@ class WasmProgram:
     """Everything of a canister but its entry points.
 
     The bytes [0, control_bytes) are free for the entry code: its constants and its state. They share their page
-    with tensors in constant use, since a touched page is paid for once a message.
+    with tensors in constant use, since a touched page is paid for once a message. `data` are the weights by address;
+    `weight_bytes` is their room, gaps included.
     """
 
     inputs: tuple[BorderTensor, ...]
@@ -165,7 +166,8 @@ def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BY
     largest = max((place.buffer.bytes for call in calls for place in call.places), default=0)
     _refuse_more_than_the_heap("bytes of a tensor", largest, kernels.prices)  # kernels know 32 bits
     step_of = {call: Step(call, kernels.kernel(call.request)) for call in calls}
-    memory = plan_memory(layout, list(step_of.values()), control_bytes, list(loop_spans(tasks)))
+    chunk_bytes = kernels.prices.limits["chunk_bytes"]
+    memory = plan_memory(layout, list(step_of.values()), control_bytes, chunk_bytes, list(loop_spans(tasks)))
     _refuse_more_than_the_heap("heap bytes", memory.memory_bytes, kernels.prices)
     return Plan(graph, layout, step_of, memory, control_bytes)
 
