@@ -22,10 +22,10 @@ from tosaic.artifact.modules import (
     read_module,
     to_bytecode,
     to_text,
-    write_file,
 )
 from tosaic.border import complete_border
 from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
+from tosaic.files import write_file
 from tosaic.options import CompileOptions
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList

@@ -19,8 +19,8 @@ from tosaic.prices import PriceList
 from tosaic.principals import ANONYMOUS
 from tosaic.replica import Replica
 from tosaic.replica.message import Message
-from tosaic.tensors import candid
 from tosaic.tensors.candid import TensorType
+from tosaic.tensors.dtypes import dtype_of
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _checked_tensor(tensor: TensorType, array: np.ndarray) -> np.ndarray:
 
 
 def _random(generator: np.random.Generator, tensor: TensorType) -> np.ndarray:
-    dtype = candid.dtype_of(tensor.dtype)
+    dtype = dtype_of(tensor.dtype)
     if dtype == np.bool_:
         return generator.integers(0, 2, tensor.shape).astype(dtype)
     if dtype.kind in "iu":

@@ -11,7 +11,8 @@ from tosaic.canister import Canister, assemble, message_overhead
 from tosaic.prices import PriceList
 from tosaic.replica import Replica, Response
 from tosaic.replica.message import Reject
-from tosaic.tensors.candid import TensorType, decode, decode_values, dtype_of, encode
+from tosaic.tensors.candid import TensorType, decode, decode_values, encode
+from tosaic.tensors.dtypes import dtype_of
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram

@@ -12,11 +12,11 @@ from tosaic.tensors.candid import (
     TensorType,
     decode,
     decode_values,
-    dtype_of,
     encode,
     encode_text,
     header,
 )
+from tosaic.tensors.dtypes import dtype_of
 
 
 def test_bytes_of_one_vector() -> None:

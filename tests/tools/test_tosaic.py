@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models import PERCEPTRON, UNSUPPORTED, write_model
+from tosaic.tensors.formats import read_file
 from tosaic.tools import tosaic
 from tosaic.tools.exits import Exit
 
@@ -130,6 +132,18 @@ def test_run_prints_one_json_object(command, artifact):
     assert set(document["messages"][0]) == {"name", "predicted", "metered", "limit"}
     assert document["memory_bytes"] > 0
     assert np.load(document["outputs"]["y"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pb", ".cbor", ".safetensors", ".candid"])
+def test_inputs_and_outputs_in_every_format(command, artifact, tmp_path, suffix):
+    assert command("tensor", "convert", "right.npy", f"x{suffix}", "--name", "x")[0] == Exit.DONE
+    given = ("--input", f"x=x{suffix}", "--output", "found", "--format", suffix)
+    code, out, err = command("run", artifact, *given, "--json")
+    assert (code, err) == (Exit.DONE, "")
+    command("run", artifact, "--input", "x=right.npy", "--output", "right")
+    file = read_file(Path(json.loads(out)["outputs"]["y"]))
+    assert (file.format.suffix, file.path.parent.name) == (suffix, "found")
+    np.testing.assert_array_equal(file.tensor("y").reshape(1, 3), np.load(tmp_path / "right" / "y.npy"))
 
 
 def test_run_says_that_inputs_are_random(command, artifact):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 from torch_mlir import ir
@@ -58,25 +56,3 @@ def to_bytecode(module: ir.Module, version: int | None = None) -> bytes:
 def to_text(module: ir.Module) -> str:
     """The module as MLIR text with its resources and locations, which hold the names of the ONNX nodes."""
     return module.operation.get_asm(enable_debug_info=True).rstrip("\n") + "\n"
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all. Raises TosaicError when the path cannot be written."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise TosaicError(f"cannot write '{path}': {error.strerror}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

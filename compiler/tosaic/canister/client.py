@@ -16,6 +16,7 @@ from tosaic.replica.message import Message, Response
 from tosaic.replica.replica import InstalledCanister
 from tosaic.tensors import candid
 from tosaic.tensors.candid import TensorType
+from tosaic.tensors.dtypes import dtype_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _put_arguments(arrays: Sequence[np.ndarray], part_bytes: int) -> list[bytes]
 
 def _check(types: Sequence[TensorType], arrays: Sequence[np.ndarray]) -> None:
     for type, array in zip(types, arrays, strict=True):
-        if (array.dtype, array.shape) != (candid.dtype_of(type.dtype), type.shape):
+        if (array.dtype, array.shape) != (dtype_of(type.dtype), type.shape):
             raise TosaicError(
                 f"input '{type.name}' is {array.dtype}{list(array.shape)} and must be {type.dtype}{list(type.shape)}"
             )

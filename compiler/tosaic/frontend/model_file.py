@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx.external_data_helper import uses_external_data
 
 from tosaic.errors import TosaicError
+from tosaic.files import map_file
 from tosaic.frontend.wire import SAME_BUFFER, MalformedError, detach_large_tensors
 
 TEXT_SUFFIX = ".onnxtxt"
@@ -51,7 +51,7 @@ class TensorStore:
             return
         key = SAME_BUFFER + location
         if key not in self._buffers:
-            self._buffers[key] = _map(self._external_path(tensor.name, location))
+            self._buffers[key] = map_file(self._external_path(tensor.name, location))
         entries["location"].value = key
         stop = sum(int(entries[name].value) for name in ("offset", "length") if name in entries)
         if stop > len(self._buffers[key]):
@@ -122,7 +122,7 @@ def _serialized(model: str | Path | bytes | onnx.ModelProto) -> tuple[memoryview
     try:
         if path.suffix == TEXT_SUFFIX:
             return memoryview(_parse_text(path).SerializeToString()), path.parent
-        return _map(path), path.parent
+        return map_file(path), path.parent
     except OSError as error:
         raise TosaicError(f"'{path}' cannot be read: {error.strerror}") from error
 
@@ -135,14 +135,6 @@ def _parse_text(path: Path) -> onnx.ModelProto:
     except onnx.parser.ParseError as error:
         position, *_, reason = error.args[0].decode().splitlines()
         raise TosaicError(f"'{path}' is not ONNX text: {position.strip('[]')}: {reason}") from error
-
-
-def _map(path: Path) -> memoryview:
-    """The file, mapped read-only; pages come in when they are read."""
-    if path.stat().st_size == 0:
-        return memoryview(b"")
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _parse(buffer: memoryview, shown: str) -> onnx.ModelProto:

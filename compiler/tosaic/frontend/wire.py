@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import onnx
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 LARGE_BYTES = 4096
 """Fields up to this size are left to protobuf."""
@@ -26,9 +27,9 @@ class MalformedError(ValueError):
     """The bytes are no protobuf message."""
 
 
-def detach_large_tensors(buffer: memoryview) -> bytes:
-    """The serialized ModelProto in `buffer`, with references into `buffer` in place of large `raw_data`."""
-    pieces = _detach(buffer, 0, len(buffer), onnx.ModelProto.DESCRIPTOR)
+def detach_large_tensors(buffer: memoryview, message: type[Message] = onnx.ModelProto) -> bytes:
+    """The serialized `message` in `buffer`, with references into `buffer` in place of large `raw_data`."""
+    pieces = _detach(buffer, 0, len(buffer), message.DESCRIPTOR)
     return b"".join(pieces)
 
 

@@ -52,10 +52,16 @@ def segments_table(manifest: Mapping[str, Any]) -> str:
     return render(_table(["segment", "kernels", "whole message", "multiply-adds", "live bytes after"], rows))
 
 
+def named_tensors_table(tensors: Iterable[Mapping[str, Any]]) -> str:
+    """Tensors with their dtypes, shapes and bytes."""
+    rows = [(t["name"], t["dtype"], _shape(t["shape"]), f"{t['bytes']:,}") for t in tensors]
+    return render(_table(["name", "dtype", "shape", "bytes"], rows, left=3))
+
+
 def tensors_table(manifest: Mapping[str, Any]) -> str:
     """The inputs and outputs of an artifact."""
     rows = [
-        (role, tensor["name"], tensor["dtype"], " x ".join(map(str, tensor["shape"])) or "scalar")
+        (role, tensor["name"], tensor["dtype"], _shape(tensor["shape"]))
         for role in ("input", "output")
         for tensor in manifest[f"{role}s"]
     ]
@@ -85,6 +91,10 @@ def summary(manifest: Mapping[str, Any]) -> str:
         f"{manifest['multiply_adds']:,} multiply-adds, {_bytes(manifest['memory_bytes'])} of memory, "
         f"canister.wasm {_bytes(manifest['files']['canister.wasm']['bytes'])}{uploads}"
     )
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes)) or "scalar"
 
 
 def _bytes(count: int) -> str:

@@ -1,38 +1,35 @@
 """Candid messages that carry tensors: an argument or result `vec` for each tensor, in row-major order.
 
-Binary format: https://github.com/dfinity/candid/blob/master/spec/Candid.md#binary-format. Element types of Candid
-are those of the ONNX dtypes; dtypes that Candid lacks travel as the bit patterns of their elements: float16 and
-bfloat16 as `nat16`, the 8-bit floats as `nat8`; integers below 8 bits as
-`int8` and `nat8`. The header is canonical (each type once, in the order of its first
-use, shortest LEB128 numbers), as all common Candid libraries write it.
+Binary format: https://github.com/dfinity/candid/blob/master/spec/Candid.md#binary-format. Element types of Candid are
+those of the ONNX dtypes; a dtype that Candid lacks travels in its carrier: float16 and bfloat16 as the bit patterns
+`nat16`, floats of 8 bits and less as `nat8`, integers below 8 bits as `int8` and `nat8`. The header is canonical (each
+type once, in the order of its first use, shortest LEB128 numbers), as all common Candid libraries write it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 
 from tosaic.errors import TosaicError
+from tosaic.tensors.dtypes import DTYPES, carrier_of, data_of, from_bits, native
 from tosaic.wasm.opcodes import leb128_unsigned
 
 MAGIC = b"DIDL"
 TEXT, VEC = 0x71, 0x6D
-PRIMITIVES = {
+_NATIVE = {
     "bool": ("bool", 0x7E), "uint8": ("nat8", 0x7B), "uint16": ("nat16", 0x7A), "uint32": ("nat32", 0x79),
     "uint64": ("nat64", 0x78), "int8": ("int8", 0x77), "int16": ("int16", 0x76), "int32": ("int32", 0x75),
     "int64": ("int64", 0x74), "float32": ("float32", 0x73), "float64": ("float64", 0x72),
-    "float16": ("nat16", 0x7A), "bfloat16": ("nat16", 0x7A), "float8_e4m3fn": ("nat8", 0x7B),
-    "float8_e5m2": ("nat8", 0x7B), "int4": ("int8", 0x77), "uint4": ("nat8", 0x7B), "int2": ("int8", 0x77),
-    "uint2": ("nat8", 0x7B),
 }  # fmt: skip
+PRIMITIVES = {dtype: _NATIVE.get(dtype) or _NATIVE[carrier_of(dtype).name] for dtype in DTYPES}
 """ONNX dtype (numpy or ml_dtypes spelling) -> name and code of the Candid type of an element."""
 
-_BELOW_8_BITS = ("int4", "uint4", "int2", "uint2")
-_DTYPE_OF = {code: dtype for dtype, (_, code) in reversed(PRIMITIVES.items())}
+_DTYPE_OF = {code: dtype for dtype, (_, code) in _NATIVE.items()}
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,6 @@ class TensorType:
     def bytes(self) -> int:
         """Bytes of all elements as they travel."""
         return self.size * _carrier(self.dtype).itemsize
-
-
-def dtype_of(name: str) -> np.dtype:
-    """The numpy dtype of an ONNX dtype name."""
-    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def type_name(dtype: str) -> str:
@@ -78,20 +70,33 @@ def header(dtypes: Sequence[str]) -> bytes:
 
 def encode(arrays: Sequence[np.ndarray]) -> bytes:
     """The message of these tensors; shapes do not travel."""
-    parts = [header([array.dtype.name for array in arrays])]
-    for array in arrays:
-        parts += (leb128_unsigned(array.size), tensor_bytes(array))
-    return b"".join(parts)
+    return b"".join(_pieces(arrays))
+
+
+def read_candid(buffer: memoryview, folder: Path | None = None) -> dict[str, np.ndarray]:
+    """The vectors of a message, by their positions; a vector alone is unnamed. They are views of `buffer`.
+
+    Raises:
+        TosaicError: the message is malformed, or holds other than vectors of numbers.
+    """
+    values = decode_values(buffer)
+    vectors = [value for value in values if isinstance(value, np.ndarray)]
+    if len(vectors) != len(values):
+        raise TosaicError("the message holds values that are no vectors of numbers")
+    return {"": vectors[0]} if len(vectors) == 1 else {str(i): vector for i, vector in enumerate(vectors)}
+
+
+def write_candid(tensors: Mapping[str, np.ndarray]) -> list[bytes | memoryview]:
+    """The pieces of the message of these tensors, in their order; neither names nor shapes travel."""
+    return _pieces(list(tensors.values()))
 
 
 def tensor_bytes(array: np.ndarray) -> bytes:
     """The elements as they travel: little-endian, integers below 8 bits as whole bytes."""
-    if array.dtype.name in _BELOW_8_BITS:
-        return array.astype(_carrier(array.dtype.name)).tobytes()
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    return bytes(data_of(array))
 
 
-def tensor_of(data: bytes, type: TensorType) -> np.ndarray:
+def tensor_of(data: bytes | memoryview, type: TensorType) -> np.ndarray:
     """The tensor whose elements travelled as these bytes."""
     return _shaped(np.frombuffer(data, _carrier(type.dtype)), type, 0)
 
@@ -102,7 +107,7 @@ def encode_text(text: str) -> bytes:
     return MAGIC + bytes([0, 1, TEXT]) + leb128_unsigned(len(data)) + data
 
 
-def decode(message: bytes, types: Sequence[TensorType]) -> list[np.ndarray]:
+def decode(message: bytes | memoryview, types: Sequence[TensorType]) -> list[np.ndarray]:
     """The tensors of a message, in the shapes and dtypes that are expected.
 
     Raises:
@@ -114,7 +119,7 @@ def decode(message: bytes, types: Sequence[TensorType]) -> list[np.ndarray]:
     return [_shaped(value, type, position) for position, (value, type) in enumerate(zip(values, types))]
 
 
-def decode_values(message: bytes) -> list[np.ndarray | np.generic | str]:
+def decode_values(message: bytes | memoryview) -> list[np.ndarray | np.generic | str]:
     """All values of a message: flat arrays for vectors of numbers, scalars for numbers, str for texts.
 
     Raises:
@@ -129,6 +134,13 @@ def decode_values(message: bytes) -> list[np.ndarray | np.generic | str]:
     if reader.position != len(message):
         raise TosaicError(f"the message has {len(message) - reader.position} bytes too many")
     return values
+
+
+def _pieces(arrays: Sequence[np.ndarray]) -> list[bytes | memoryview]:
+    found: list[bytes | memoryview] = [header([array.dtype.name for array in arrays])]
+    for array in arrays:
+        found += (leb128_unsigned(array.size), data_of(array))
+    return found
 
 
 def _primitive(dtype: str) -> tuple[str, int]:
@@ -152,16 +164,15 @@ def _shaped(value: np.ndarray | np.generic | str, type: TensorType, position: in
         raise TosaicError(
             f"{label} has {value.size} elements where {type.size} are expected (shape {list(type.shape)})"
         )
-    dtype = dtype_of(type.dtype)
-    return (value.astype(dtype) if type.dtype in _BELOW_8_BITS else value.view(dtype)).reshape(type.shape)
+    return from_bits(value.view(carrier_of(type.dtype)), type.dtype).reshape(type.shape)
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.data = data
         self.position = 0
 
-    def take(self, count: int) -> bytes:
+    def take(self, count: int) -> bytes | memoryview:
         if self.position + count > len(self.data):
             raise TosaicError(f"the message ends after {len(self.data)} bytes, in the middle of a value")
         self.position += count
@@ -186,8 +197,8 @@ class _Reader:
         return element
 
     def argument_type(self, table: Sequence[int]) -> tuple[int, bool]:
-        index = self.unsigned()
-        if index < len(table):
+        index = self.unsigned()  # an SLEB128 number, of which the negative ones are types that need no table
+        if index < min(len(table), 64):
             return table[index], True
         if index == TEXT or index in _DTYPE_OF:
             return index, False
@@ -195,7 +206,7 @@ class _Reader:
 
     def text(self) -> str:
         try:
-            return self.take(self.unsigned()).decode()
+            return str(self.take(self.unsigned()), "utf-8")
         except UnicodeDecodeError as error:
             raise TosaicError("the message holds a text that is not UTF-8") from error
 
@@ -204,8 +215,9 @@ class _Reader:
             return self.text()
         dtype = np.dtype(_DTYPE_OF[code])
         count = self.unsigned() if is_vector else 1
-        raw = np.frombuffer(self.take(count * dtype.itemsize), np.uint8 if code == 0x7E else dtype)
-        if code == 0x7E and (raw > 1).any():
+        data = self.take(count * dtype.itemsize)
+        raw = np.frombuffer(data, dtype.newbyteorder("<")) if count else np.empty(0, dtype)
+        if code == 0x7E and (raw.view(np.uint8) > 1).any():
             raise TosaicError("the message holds a bool that is neither 0 nor 1")
-        values = raw.astype(dtype)
+        values = native(raw)
         return values if is_vector else values[0]

@@ -12,6 +12,7 @@ import numpy as np
 
 from tosaic.errors import TosaicError
 from tosaic.options import CompileOptions
+from tosaic.tensors.formats import Format, fitted, format_named, read_file, write_file
 
 if TYPE_CHECKING:
     from tosaic.model import Model
@@ -23,7 +24,7 @@ def compile_options(options: argparse.Namespace) -> CompileOptions:
         input_shapes=dict(options.input_shape),
         dims=dict(options.dim),
         batch_size=options.batch_size,
-        constants={name: read_tensor(file) for name, file in options.constant},
+        constants={name: read_file(file).tensor(name) for name, file in options.constant},
         limit_instructions=options.limit,
         float64_as_float32=options.float64_as_float32,
         access=options.access,
@@ -34,7 +35,7 @@ def named_file(text: str) -> tuple[str, Path]:
     """`NAME=FILE`, where the name may hold `=`."""
     name, _, file = text.rpartition("=")
     if not name or not file:
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=FILE.npy")
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=FILE")
     return name, Path(file)
 
 
@@ -53,6 +54,19 @@ def named_shape(text: str) -> tuple[str | None, tuple[int | None, ...]]:
     return (name if colon else None), tuple(None if s == "?" else _size(s) for s in sizes if s)
 
 
+def shape(text: str) -> tuple[int, ...]:
+    """`1,3,224,224`; nothing is the shape of a scalar."""
+    return tuple(_size(size) for size in re.split(r"[,x]", text.strip("[]() ")) if size)
+
+
+def format_name(text: str) -> Format:
+    """The name or the suffix of a format of tensors."""
+    try:
+        return format_named(text)
+    except TosaicError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     number = _size(text)
@@ -62,22 +76,14 @@ def positive(text: str) -> int:
 
 
 def read_inputs(model: Model, files: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """The arrays in the files. A dtype that npy cannot hold is read from its bit pattern (bfloat16 as uint16)."""
-    from tosaic.tensors.candid import dtype_of
-
-    wanted = {tensor.name: dtype_of(tensor.dtype) for tensor in model.inputs}
-    arrays = {name: read_tensor(file) for name, file in files.items()}
-    return {name: _of_pattern(array, wanted.get(name, array.dtype)) for name, array in arrays.items()}
-
-
-def read_tensor(file: Path) -> np.ndarray:
-    """The array in a .npy file. Raises TosaicError naming the file."""
-    try:
-        return np.load(file, allow_pickle=False)
-    except OSError as error:
-        raise TosaicError(f"cannot read '{file}': {error.strerror or error}") from None
-    except (ValueError, EOFError):
-        raise TosaicError(f"'{file}' is not a .npy file", "write it with numpy.save") from None
+    """The arrays in the files of tensors, by the names of inputs. Raises TosaicError naming a file."""
+    wanted = {tensor.name: tensor for tensor in model.inputs}
+    arrays: dict[str, np.ndarray] = {}
+    for name, path in files.items():
+        file = read_file(path)
+        array, type = file.tensor(name), wanted.get(name)
+        arrays[name] = fitted(array, type.dtype, type.shape, file.format) if type else array
+    return arrays
 
 
 def output_folder(text: str | None) -> Path | None:
@@ -92,28 +98,23 @@ def output_folder(text: str | None) -> Path | None:
     return folder
 
 
-def write_outputs(outputs: Mapping[str, np.ndarray], folder: Path | None) -> dict[str, str]:
-    """Output name -> file. Nothing is written without a folder."""
+def write_outputs(outputs: Mapping[str, np.ndarray], folder: Path | None, format: Format) -> dict[str, str]:
+    """Output name -> file: `outputs` holds all where the format can. Nothing is written without a folder."""
     if folder is None:
         return {}
+    if format.holds_several and format.is_typed:
+        file = folder / f"outputs{format.suffix}"
+        write_file(file, outputs, format)
+        return {name: str(file) for name in outputs}
     files: dict[str, str] = {}
     for index, (name, array) in enumerate(outputs.items()):
         plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "output"
-        file = folder / f"{plain}.npy"
+        file = folder / f"{plain}{format.suffix}"
         if str(file) in files.values():
-            file = folder / f"{plain}_{index}.npy"
-        native = array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
-        try:
-            np.save(file, native)
-        except OSError as error:
-            raise TosaicError(f"cannot write '{file}': {error.strerror}") from None
+            file = folder / f"{plain}_{index}{format.suffix}"
+        write_file(file, {name: array}, format)
         files[name] = str(file)
     return files
-
-
-def _of_pattern(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    carries = dtype.isbuiltin != 1 and array.dtype == np.dtype(f"u{dtype.itemsize}")
-    return array.view(dtype) if carries else array
 
 
 def _size(text: str) -> int:

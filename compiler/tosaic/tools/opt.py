@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch_mlir import ir
 
-from tosaic.artifact.modules import BYTECODE_SUFFIX, new_context, parse_module, to_bytecode, write_file
+from tosaic.artifact.modules import BYTECODE_SUFFIX, new_context, parse_module, to_bytecode
 from tosaic.errors import TosaicError
+from tosaic.files import write_file
 from tosaic.tools import diagnostics
 from tosaic.tools.diagnostics import Diagnostic
 from tosaic.tools.exits import Exit, report_bug, version_text

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tosaic.errors import TosaicError
-from tosaic.tools import arguments
+from tosaic.tensors.formats import suffixes
+from tosaic.tools import arguments, tensor
 from tosaic.tools.exits import Exit, report_bug, version_text
 
 
@@ -82,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
         names = ", ".join(f"'{name}'" for name in missing)
         print(f"no --input for {names}: random values of seed {options.seed}", file=sys.stderr)
     result = model.run({**model.random_inputs(options.seed), **given})
-    written = arguments.write_outputs(result.outputs, output)
+    written = arguments.write_outputs(result.outputs, output, options.format)
     if not options.json:
         print(messages_table(result.messages))
         for name, file in written.items():
@@ -127,7 +128,8 @@ def _write_page(path: Path, artifact: Any) -> None:
     from torch_mlir import ir
 
     from tosaic.artifact.contents import PROGRAM
-    from tosaic.artifact.modules import new_context, write_file
+    from tosaic.artifact.modules import new_context
+    from tosaic.files import write_file
     from tosaic.report.html import page
 
     module = ir.Module.parse(artifact.read_bytes(PROGRAM), new_context())
@@ -145,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(_command(commands, "compile", _compile, "compile ONNX or TOSA to an artifact"))
     _add_run(_command(commands, "run", _run, "run an artifact in the local replica"))
     _add_inspect(_command(commands, "inspect", _inspect, "say what is in an artifact and what it costs"))
+    tensor.add_commands(_commands(commands, "tensor", "look into files of tensors and convert them"))
     return parser
 
 
@@ -166,7 +169,7 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="size of each input's first unknown dimension",
     )
-    add("--constant", type=file, **many, metavar="NAME=FILE.npy", help="bind an input to a value")
+    add("--constant", type=file, **many, metavar="NAME=FILE", help="bind an input to a value")
     add("--limit", type=arguments.positive, metavar="N", help="instructions that one message may take")
     add("--float64-as-float32", action="store_true", help="accept float64 inputs, computed with in float32")
     add(
@@ -196,10 +199,17 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=file,
         action="append",
         default=[],
-        metavar="NAME=FILE.npy",
-        help="random when not given",
+        metavar="NAME=FILE",
+        help=f"a tensor ({suffixes()}); random when not given",
     )
-    add("--output", metavar="DIR", help="write the outputs there, one .npy each")
+    add("--output", metavar="DIR", help="write the outputs there")
+    add(
+        "--format",
+        type=arguments.format_name,
+        default="npy",
+        metavar="FORMAT",
+        help=f"of the outputs: {suffixes()} (.npy)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
     add("--json", action="store_true", help="print messages, costs and files")
 
@@ -208,6 +218,11 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", metavar="ARTIFACT")
     parser.add_argument("--html", metavar="FILE.html", help="write a page")
     parser.add_argument("--json", action="store_true", help="print the manifest")
+
+
+def _commands(commands: Any, name: str, help: str) -> Any:
+    parser = commands.add_parser(name, help=help, description=help)
+    return parser.add_subparsers(required=True, metavar="COMMAND")
 
 
 def _command(

@@ -1,0 +1,41 @@
+"""Files: mapped when they are read, written whole or not at all."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tosaic.errors import TosaicError
+
+
+def map_file(path: Path) -> memoryview:
+    """The file, mapped read-only; pages come in when they are read. Raises OSError."""
+    if path.stat().st_size == 0:
+        return memoryview(b"")
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def write_file(path: Path, content: str | bytes | Sequence[bytes | memoryview]) -> None:
+    """Write a file, or the pieces of one, whole or not at all. Raises TosaicError when the path cannot be written."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.writelines([data] if isinstance(data, bytes) else data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise TosaicError(f"cannot write '{path}': {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
