@@ -377,10 +377,11 @@ def test_cbor2_reads_it_and_finds_it_canonical(arrays) -> None:
         ([1.5, 2], np.array([1.5, 2.0])),
         ([], np.zeros(0)),
         (cbor2.CBORTag(1040, [[2, 2], [1, 2, 3, 4]]), np.array([[1, 3], [2, 4]])),
+        (cbor2.CBORTag(40, [[2, 1], b"\1\2"]), np.array([[1], [2]], np.uint8)),
         (cbor2.CBORTag(68, b"\1\2"), np.array([1, 2], np.uint8)),
         (cbor2.CBORTag(55799, cbor2.CBORTag(259, {"": cbor2.CBORTag(80, b"\x3c\x00")})), np.ones(1, np.float16)),
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_reads_other_arrays(item, right) -> None:
     assert_same(format_named("cbor").read(memoryview(cbor2.dumps(item)))[""], right)

@@ -7,7 +7,8 @@ elements, since tag 40 allows no dimension of 0. Several tensors are a map from 
 
 What is written is deterministic (RFC 8949 section 4.2.1): shortest heads, definite lengths, names sorted by their
 encodings. What is read may also be column-major (tag 1040), big-endian, clamped, without dimensions, a plain or
-homogeneous array of numbers or bools, of indefinite length, and marked as CBOR (tag 55799) or as a map (tag 259).
+homogeneous array of numbers or bools, a byte string (which some write for uint8), of indefinite length, and marked as
+CBOR (tag 55799) or as a map (tag 259).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAGIC = b"\xd9\xd9\xf7"
 
 UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
 BREAK = b"\xff"  # the end of a container of indefinite length
-ROW_MAJOR, COLUMN_MAJOR, HOMOGENEOUS = 40, 1040, 41
+ROW_MAJOR, COLUMN_MAJOR, HOMOGENEOUS, UINT8 = 40, 1040, 41, 64
 _MARKS = (55799, 259)
 
 TYPED_ARRAYS = {
@@ -134,9 +135,7 @@ class _Reader:
         first = self.peek()
         if first.major == ARRAY:
             return self.array(what)
-        if first.major != TAG:
-            raise TosaicError(f"{what} is no typed array (RFC 8746)")
-        if first.value not in (ROW_MAJOR, COLUMN_MAJOR):
+        if first.major != TAG or first.value not in (ROW_MAJOR, COLUMN_MAJOR):
             return self.elements(what)
         self.next()
         pair = self.expect(ARRAY, f"the dimensions and elements of {what}")
@@ -181,9 +180,9 @@ class _Reader:
         first = self.peek()
         if first.major == ARRAY:
             return self.plain(what)
-        if first.major != TAG:
-            raise TosaicError(f"{what} has elements that are no array")
-        tag = self.next().value
+        if first.major not in (TAG, BYTES):
+            raise TosaicError(f"{what} is no typed array (RFC 8746)")
+        tag = self.next().value if first.major == TAG else UINT8
         if tag == HOMOGENEOUS:
             return self.plain(what)
         if tag not in TYPED_ARRAYS:
