@@ -27,8 +27,8 @@ fuzz: .venv/test ## the differential tests with many random cases
 conformance: .venv/test ## Arm's conformance cases for TOSA, 200 an operator
 	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py
 
-bench: .venv/test ## the figures of the README
-	$(BIN)/python benchmarks/run.py
+bench: .venv/test ## the figures of the README; MODELS=DIR: of other models
+	$(BIN)/python benchmarks/run.py $(if $(MODELS),--models $(MODELS))
 
 clean: ## remove the environment and what the demo wrote
 	rm -rf .venv build

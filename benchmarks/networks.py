@@ -55,7 +55,7 @@ class Network:
         for value in (low, high):
             name = f"limit_{value}"
             if all(w.name != name for w in self.weights):
-                self.weights.append(numpy_helper.from_array(np.float32(value), name))
+                self.weights.append(numpy_helper.from_array(np.array(value, np.float32), name))
             limits.append(name)
         return self.node("Clip", x, *limits)
 

@@ -84,6 +84,7 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "multiply_adds": wasm.macs,
         "memory_bytes": wasm.memory_bytes,
         "arena_bytes": wasm.arena_bytes,
+        "largest_live_bytes": wasm.largest_live_bytes,
         "weights": _weight_entries(compilation.program),
         "limits": [{"what": u.what, "used": u.used, "limit": u.limit} for u in compilation.limit_usage],
         "chunks": list(_chunk_entries(canister, prices.limits["chunk_bytes"])),

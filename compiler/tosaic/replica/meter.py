@@ -37,7 +37,7 @@ from tosaic.wasm.decode import (
     unsigned_at,
 )
 from tosaic.wasm.function import VALUE_TYPES
-from tosaic.wasm.opcodes import ACCESS_BYTES, OPERATORS, leb128_signed, leb128_unsigned
+from tosaic.wasm.opcodes import ACCESS_BYTES, OPERATORS, Operator, leb128_signed, leb128_unsigned
 
 COUNTER_EXPORT = "canister counter_instructions"
 PAGES_EXPORT = "canister touched_pages"
@@ -73,10 +73,10 @@ class Charges:
     refused: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, prices: PriceList) -> Charges:
+    def of(cls, prices: PriceList, operators: Mapping[str, Operator] = OPERATORS) -> Charges:
         rules = prices.document["rules"]
         default = rules["unlisted_operator_default"]
-        listed = {name: prices.operators.get(name, default) for name in OPERATORS}
+        listed = {name: prices.operators.get(name, default) for name in operators}
         slice = prices.limits["slice_instructions"]
         return cls(
             listed,
@@ -96,13 +96,17 @@ class MeteredModule:
     functions: tuple[FunctionSize, ...]
 
 
-def meter(wasm: bytes, charges: Charges, pages: bool = True) -> MeteredModule:
+def meter(
+    wasm: bytes, charges: Charges, pages: bool = True, operators: Mapping[str, Operator] = OPERATORS
+) -> MeteredModule:
     """The module with a counter (export `COUNTER_EXPORT`, i64) and, with `pages`, marks of touched pages.
+
+    `operators` are those that the module may use. Without `pages` it may import its memory.
 
     Raises:
         TosaicError: the module is malformed, or uses 64-bit or several memories, threads or unknown operators.
     """
-    return _Rewriter(BinaryModule.parse(wasm), charges, pages).run()
+    return _Rewriter(BinaryModule.parse(wasm), charges, pages, operators).run()
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,9 @@ class _Group:
 
 
 class _Rewriter:
-    def __init__(self, module: BinaryModule, charges: Charges, pages: bool) -> None:
+    def __init__(
+        self, module: BinaryModule, charges: Charges, pages: bool, operators: Mapping[str, Operator]
+    ) -> None:
         self.module = module
         self.charges = charges
         self.pages = pages
@@ -145,8 +151,8 @@ class _Rewriter:
         self.map_memory = leb128_unsigned(imported["memory"] + module.count(MEMORY))
         functions = imported["function"] + module.count(FUNCTION)
         self.charge_length, self.mark_range = leb128_unsigned(functions), leb128_unsigned(functions + 1)
-        self.one_byte, self.prefixed = _decode_tables(charges)
-        self._refuse_large_memories()
+        self.one_byte, self.prefixed = _decode_tables(charges, operators)
+        self._refuse_other_memories()
 
     def run(self) -> MeteredModule:
         parameters = self.module.parameter_counts()
@@ -220,8 +226,9 @@ class _Rewriter:
         fill += _op("memory.fill", self.map_memory)
         return b"\0" + length + _op("if", b"\x40") + fill + _op("end") + _op("end")
 
-    def _refuse_large_memories(self) -> None:
-        if any(entry.kind == "memory" for entry in self.module.imports()) or self.module.count(MEMORY) > 1:
+    def _refuse_other_memories(self) -> None:
+        imported = sum(entry.kind == "memory" for entry in self.module.imports())
+        if imported + self.module.count(MEMORY) > 1 or (self.pages and imported):
             raise TosaicError("a canister has one memory of its own", "define one memory and import none")
         if self.module.count(MEMORY):
             reader = Reader(self.module.sections[MEMORY])
@@ -400,11 +407,13 @@ class _FunctionRewriter:
         self.copied = position
 
 
-def _decode_tables(charges: Charges) -> tuple[list[_Decoded | None], dict[tuple[int, int], _Decoded]]:
+def _decode_tables(
+    charges: Charges, operators: Mapping[str, Operator]
+) -> tuple[list[_Decoded | None], dict[tuple[int, int], _Decoded]]:
     """Operators by their one byte, and by prefix and number."""
     one_byte: list[_Decoded | None] = [None] * 256
     prefixed: dict[tuple[int, int], _Decoded] = {}
-    for name, operator in OPERATORS.items():
+    for name, operator in operators.items():
         if name in charges.refused:
             continue
         decoded = _decoded(name, operator.immediates, charges)

@@ -105,6 +105,7 @@ class WasmProgram:
     memory_bytes: int
     arena_bytes: int
     weight_bytes: int
+    largest_live_bytes: int = 0
 
     @property
     def memory_pages(self) -> int:
@@ -205,6 +206,7 @@ def assemble(planned: Plan, prices: PriceList) -> WasmProgram:
         memory_bytes=memory.memory_bytes,
         arena_bytes=memory.arena_bytes,
         weight_bytes=memory.weight_bytes,
+        largest_live_bytes=memory.largest_live_bytes,
     )
 
 

@@ -1,0 +1,156 @@
+"""What a compiled model takes, metered in the replica; each measurement in a process of its own, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import onnxruntime_web
+from onnxruntime_web import WebFigures
+from sources import Source
+
+import tosaic
+import tosaic_passes
+from tosaic.errors import TosaicError
+from tosaic.prices import PriceList
+from tosaic.replica import meter
+
+T = TypeVar("T")
+NO_LIMIT = 10**15
+"""Instructions that no model takes: nothing is cut."""
+
+
+def compiler_sources() -> Iterator[Path]:
+    for package in (tosaic, tosaic_passes):
+        yield from sorted(Path(package.__path__[0]).rglob("*.py"))
+
+
+def web_sources() -> Iterator[Path]:
+    yield from (Path(onnxruntime_web.__file__), onnxruntime_web.SESSION, Path(meter.__file__))
+
+
+class Failed(Exception):
+    """A model that is refused, or whose measurement did not come to its end."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One compiled model; `instructions` without page touches, `predicted` and `metered` with them.
+
+    `exact` is false where some message has a bound instead of a prediction. `live_bytes` are the most bytes that are
+    in use at any one step: no memory plan can go below.
+    """
+
+    macs: int
+    instructions: int
+    page_touch: int
+    predicted: int
+    metered: int
+    exact: bool
+    messages: int
+    module_bytes: int
+    arena_bytes: int
+    live_bytes: int
+    compile_seconds: float
+    compile_megabytes: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Measurements in a folder, each under the digest of everything it depends on, so that a run can be resumed."""
+
+    folder: Path
+
+    def measured(self, kind: str, source: Source, key: list[str], measure: Callable[[], dict]) -> dict:
+        digest = hashlib.sha256(json.dumps([source.digest, *key]).encode()).hexdigest()
+        file = self.folder / f"{source.name}.{kind}.{digest[:16]}.json"
+        if not file.exists():
+            found = json.dumps(measure())
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(found)
+        return json.loads(file.read_text())
+
+
+def measured(kept: Kept, source: Source, prices: PriceList, limit: int | None = None) -> Figures:
+    """The figures of a model under a limit, by default that of the price list.
+
+    Raises:
+        Failed: the model is refused, a message does not cost what was predicted, or the process died.
+    """
+    key = [prices.digest, str(limit), _digest(compiler_sources), metadata.version("torch-mlir")]
+    return Figures(**kept.measured("tosaic", source, key, lambda: asdict(_apart(measure, source, limit))))
+
+
+def measured_web(kept: Kept, source: Source, prices: PriceList) -> WebFigures | str:
+    """The figures of onnxruntime-web, or why it does not run the model."""
+
+    def measure() -> dict[str, Any]:
+        try:
+            return asdict(onnxruntime_web.measure(source.path, source.inputs, prices)[0])
+        except onnxruntime_web.NotComparable as error:
+            return {"reason": str(error)}
+
+    key = [prices.digest, onnxruntime_web.version(), _digest(web_sources)]
+    found = kept.measured("onnxruntime-web", source, key, measure)
+    return found["reason"] if "reason" in found else WebFigures(**found)
+
+
+def measure(source: Source, limit: int | None = None) -> Figures:
+    """Compile a model, run it, and see that every message costs what was predicted, or at most that."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model.tosaic"
+        shapes = {name: list(array.shape) for name, array in source.inputs.items()}
+        start = time.perf_counter()
+        artifact = tosaic.compile_model(source.path, folder, input_shapes=shapes, limit_instructions=limit)
+        seconds = time.perf_counter() - start
+        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        result = tosaic.load(artifact).run(source.inputs)
+        for message in result.messages:
+            if message.metered > message.predicted or (message.exact and message.metered < message.predicted):
+                raise Failed(f"{message.name}: {message.predicted:,} predicted, {message.metered:,} metered")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return Figures(
+            macs=manifest["multiply_adds"],
+            instructions=result.total_metered - result.page_touch,
+            page_touch=result.page_touch,
+            predicted=result.total_predicted,
+            metered=result.total_metered,
+            exact=all(message.exact for message in result.messages),
+            messages=len(result.messages),
+            module_bytes=(folder / "canister.wasm").stat().st_size,
+            arena_bytes=manifest["arena_bytes"],
+            live_bytes=manifest["largest_live_bytes"],
+            compile_seconds=seconds,
+            compile_megabytes=megabytes,
+        )
+
+
+def _apart(action: Callable[..., T], *arguments: Any) -> T:
+    """Run it in a fresh process: its peak memory is then its own, and it may die."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(action, *arguments).result()
+        except BrokenProcessPool as error:
+            raise Failed("the process died") from error
+        except TosaicError as error:
+            raise Failed(str(error).splitlines()[0]) from error
+
+
+@cache
+def _digest(files: Callable[[], Iterator[Path]]) -> str:
+    found = hashlib.sha256()
+    for file in files():
+        found.update(file.read_bytes())
+    return found.hexdigest()

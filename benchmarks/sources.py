@@ -1,0 +1,62 @@
+"""The models that are measured: the networks of networks.py, or those of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import networks
+import numpy as np
+import onnx
+from onnx import helper
+
+MOST_INDEX = 100
+"""Random integer inputs are below this, so that they are indices of every table."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model file and the values of its inputs (name -> array)."""
+
+    path: Path
+    inputs: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the model and of its inputs, values, dtypes and shapes."""
+        found = hashlib.sha256(self.path.read_bytes())
+        for name, array in self.inputs.items():
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
+
+def own_networks(folder: Path) -> Iterator[Source]:
+    """The networks of networks.py, written to the folder one after the other, with random inputs."""
+    for name, build in networks.NETWORKS.items():
+        model = build()
+        path = folder / f"{name}.onnx"
+        onnx.save(model, path)
+        random = np.random.default_rng(0)
+        yield Source(path, {entry.name: _random_values(entry, random) for entry in model.graph.input})
+
+
+def given_models(folder: Path) -> Iterator[Source]:
+    """NAME.onnx with NAME.inputs.npz, by name."""
+    for path in sorted(folder.glob("*.onnx")):
+        with np.load(path.with_suffix(".inputs.npz")) as stored:
+            yield Source(path, {name: stored[name] for name in stored.files})
+
+
+def _random_values(entry: onnx.ValueInfoProto, random: np.random.Generator) -> np.ndarray:
+    shape = [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
+    dtype = helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+    if dtype.kind in "iu":
+        return random.integers(0, MOST_INDEX, shape).astype(dtype)
+    return random.standard_normal(shape).astype(dtype)
