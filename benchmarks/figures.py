@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+import memory
 import onnxruntime_web
 from onnxruntime_web import WebFigures
 from sources import Source
@@ -33,6 +33,7 @@ NO_LIMIT = 10**15
 
 
 def compiler_sources() -> Iterator[Path]:
+    yield from (Path(__file__), Path(memory.__file__))
     for package in (tosaic, tosaic_passes):
         yield from sorted(Path(package.__path__[0]).rglob("*.py"))
 
@@ -115,7 +116,7 @@ def measure(source: Source, limit: int | None = None) -> Figures:
         start = time.perf_counter()
         artifact = tosaic.compile_model(source.path, folder, input_shapes=shapes, limit_instructions=limit)
         seconds = time.perf_counter() - start
-        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        megabytes = memory.peak_megabytes()
         result = tosaic.load(artifact).run(source.inputs)
         for message in result.messages:
             if message.metered > message.predicted or (message.exact and message.metered < message.predicted):

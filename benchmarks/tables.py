@@ -92,11 +92,9 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         yield f"Geometric mean of the ratio over {len(ratios)} models: {mean:.2f}; lowest {min(ratios):.2f}."
-    exact = [row.figures for row in rows if row.figures.exact]
-    equal = sum(figures.predicted == figures.metered for figures in exact)
-    yield (
-        f"Predicted equals metered in {equal} of the {len(exact)} models with a prediction; in the other"
-        f" {len(rows) - len(exact)} no message took more than its bound."
+    equal = sum(row.figures.exact for row in rows)
+    yield f"Every message of {equal} models took exactly what was predicted." + (
+        f" The other {len(rows) - equal} have bounds, which no message exceeded." if equal < len(rows) else ""
     )
 
 

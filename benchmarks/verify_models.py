@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import multiprocessing
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
+from memory import peak_megabytes
 
 RTOL, ATOL = 1e-3, 1e-4
 EXTENSIONS = "int16,int4,bf16,fp8e4m3,fp8e5m2,fft,variable,controlflow,doubleround,inexactround"
@@ -41,7 +41,7 @@ def compile_model(model: Path, artifact: Path) -> dict:
     tosaic.compile_model(str(model), str(artifact), input_shapes=shapes)
     return {
         "seconds": round(time.perf_counter() - start, 1),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mb": peak_megabytes(),
         "module_bytes": (artifact / "canister.wasm").stat().st_size,
     }
 
