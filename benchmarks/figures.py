@@ -103,7 +103,8 @@ def measured_web(kept: Kept, source: Source, prices: PriceList) -> WebFigures | 
         except onnxruntime_web.NotComparable as error:
             return {"reason": str(error)}
 
-    key = [prices.digest, onnxruntime_web.version(), _digest(web_sources)]
+    operator_prices = json.dumps([prices.document["rules"], prices.document["opcodes"]], sort_keys=True)
+    key = [operator_prices, onnxruntime_web.version(), _digest(web_sources)]
     found = kept.measured("onnxruntime-web", source, key, measure)
     return found["reason"] if "reason" in found else WebFigures(**found)
 
