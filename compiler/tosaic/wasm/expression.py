@@ -34,7 +34,7 @@ def emit(
 ) -> None:
     """Push the last node of the expression.
 
-    `lanes` is the number of valid lanes: 1, 2 or 4 (at most 2 where 64-bit elements take part). `load_input(k)`
+    `lanes` is the number of valid lanes: 1 to 4 (at most 2 where 64-bit elements take part). `load_input(k)`
     pushes the lanes of input k, `load_result()` those of the kernel's own value, both in wide form and at most once;
     `table_address(k)` pushes the address of the look-up table that is input k.
     `result_bound` is the largest magnitude that an integer value of the kernel's own can have; with

@@ -43,12 +43,17 @@ def max_lanes(elements: tuple[str, ...]) -> int:
 def load_lanes(
     f: Function, element: str, lanes: int, address: Push, offset: int = 0, step: int | None = None
 ) -> None:
-    """Push `lanes` (1, 2 or 4) elements that lie `step` bytes apart, wide; `step` 0 loads one into all lanes.
+    """Push `lanes` (1 to 4) elements that lie `step` bytes apart, wide; `step` 0 loads one into all lanes.
 
     `address` pushes the address of the first; nothing beyond the elements is read.
     """
     size = ELEMENT_BYTES[element]
     step = size if step is None else step
+    if lanes == 3 and step:
+        load_lanes(f, element, 2, address, offset, step)
+        load_lanes(f, element, 1, address, offset + 2 * step)
+        f.shuffle([*range(8), *range(16, 24)])
+        return
     if lanes == 1 or step == 0:
         _load_splat(f, element, address, offset)
     elif step == size:
@@ -150,6 +155,23 @@ def store_raw(
         address()
         f.get(vector)
         f.memory(f"v128.store{8 * size}_lane", offset + i * step, i)
+    f.release(vector)
+
+
+def store_raw_pieces(f: Function, size: int, count: int, address: Push, value: Push, offset: int = 0) -> None:
+    """Store `count` packed elements of `size` bytes side by side, in as few pieces as possible."""
+    if size * count in (16, 8, 4, 2, 1):
+        store_raw(f, size, count, address, value, offset)
+        return
+    vector, first = f.local("v128"), 0
+    value()
+    f.set(vector)
+    for piece in (8, 4, 2, 1):
+        if size * count & piece:
+            address()
+            f.get(vector)
+            f.memory(f"v128.store{8 * piece}_lane", offset + first, first // piece)
+            first += piece
     f.release(vector)
 
 

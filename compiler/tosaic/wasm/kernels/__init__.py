@@ -9,6 +9,7 @@ from importlib import import_module
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest
+from tosaic.wasm.kernels.reduced_scales import with_reduced_scales
 from tosaic.wasm.kernels.shifts import with_factors
 from tosaic.wasm.simplify import simplified
 
@@ -44,6 +45,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions | No
     builder: Builder = import_module(f"{__name__}.{module}").build
     if request.epilogue is not None:
         request = replace(request, epilogue=simplified(request.epilogue))
-    request, packed = with_factors(request)
+    request, scales = with_reduced_scales(request)
+    request, factors = with_factors(request)
     kernel = builder(request, prices, options or KernelOptions())
-    return replace(kernel, constants={**kernel.constants, **packed})
+    return replace(kernel, constants={**kernel.constants, **scales, **factors})

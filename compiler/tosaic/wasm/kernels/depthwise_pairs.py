@@ -34,9 +34,10 @@ from tosaic.wasm.kernels.depthwise_walk import (
     cross,
     install_share,
     output_offsets,
+    still_inputs,
     strips,
 )
-from tosaic.wasm.kernels.epilogue import epilogue_operators
+from tosaic.wasm.kernels.epilogue import Held, ends_of
 from tosaic.wasm.kernels.streams import BIAS, LEFT, RIGHT, Axis, collapsed, load_words, nest
 from tosaic.wasm.kernels.tile import ZERO
 
@@ -105,11 +106,12 @@ def _price(d: Depthwise, height: int, width: int, prices: PriceList, options: Ke
     v, h = _vertical(d.windows[VERTICAL], height), _horizontal(d.windows[HORIZONTAL], width)
     weights = len(weight_taps(d.windows[VERTICAL], height)) * d.windows[HORIZONTAL].taps
     live = 2 * len(window_pairs(d.windows[VERTICAL], 0)) * h.widest
-    if live + 2 * weights + PASSING_LOCALS > options.locals:
+    held = sum(d.epilogue.held_locals(CHANNELS, index) for index in still_inputs(d))
+    if live + 2 * weights + held + PASSING_LOCALS > options.locals:
         return None
     bodies = bool(d.columns >= CHANNELS) + bool(d.columns % CHANNELS)
     pieces = 8 * v.code_products * h.code_products + 16 * v.code_loads * h.code_loads
-    ends = 2 * epilogue_operators(d.epilogue, prices) * v.code_outputs * h.code_outputs
+    ends = ends_of(d.epilogue, prices, 2).operators * v.code_outputs * h.code_outputs
     operators = bodies * (pieces + ends)
     shuffles = bodies * 2 * v.code_loads * h.code_loads
     install = install_share(operators, len(ZERO) * shuffles, prices, options)
@@ -190,14 +192,16 @@ class _Octet:
     channels: int
     _weights: dict[tuple[Taps, int, int], int] = field(default_factory=dict)
     _bias: list[int] = field(default_factory=list)
+    _held: Held = field(default_factory=dict)
 
     @property
     def halves(self) -> range:
         return range(-(-self.channels // 4))
 
     def emit(self) -> None:
-        """Bias, weights and zero point into locals, then all tiles."""
+        """Bias, weights, zero point and what the ends of all pixels share into locals, then all tiles."""
         self._load_bias()
+        self._hold_still_inputs()
         self._load_weights()
         self._zero_point = self.f.local("v128")
         self.f.v128(self.d.zero_point.to_bytes(2, "little", signed=True) * CHANNELS)
@@ -207,7 +211,7 @@ class _Octet:
         )
         for v, h in itertools.product(vertical, horizontal):
             cross(self.f, self.d, v, h, partial(self._tile, v, h))
-        self.f.release(self._zero_point, *self._bias, *self._weights.values())
+        self.f.release(self._zero_point, *self._bias, *self._weights.values(), *self._held.values())
 
     def _lanes(self, half: int) -> int:
         return min(4, self.channels - 4 * half)
@@ -221,6 +225,11 @@ class _Octet:
             else:
                 load_words(self.f, BIAS, 16 * half, self._lanes(half) if self.d.exact_bias else 4)
             self.f.set(local)
+
+    def _hold_still_inputs(self) -> None:
+        epilogue = self.d.epilogue
+        offsets = [0] * len(epilogue.steps)
+        self._held = epilogue.hold(self.f, offsets, self.channels, still_inputs(self.d))
 
     def _load_weights(self) -> None:
         arithmetic, (tall, wide) = self.d.arithmetic, self.d.windows
@@ -240,12 +249,18 @@ class _Octet:
             terms = [(pair, taps, j, x) for pair, taps in taps_of.items() for j, x in columns]
             for pair, _, _, x in terms:
                 pairs.form(pair, x)
-            for half in self.halves:
-                offsets = output_offsets(self.d, row, column, 4 * half)
-                chain = partial(self._chain, half, terms, pairs)
-                self.d.epilogue.store(self.f, offsets, self._lanes(half), chain)
+            self._store(output_offsets(self.d, row, column, 0), terms, pairs)
             for pair, _, _, x in terms:
                 pairs.used(pair, x)
+
+    def _store(self, offsets: Sequence[int], terms: Sequence, pairs: _Pairs) -> None:
+        chains = [partial(self._chain, half, terms, pairs) for half in self.halves]
+        size = self.d.epilogue.group
+        for first in range(0, len(chains), size):
+            group = chains[first : first + size]
+            lanes = min(4 * len(group), self.channels - 4 * first)
+            moved = [offset + 4 * first * step for offset, step in zip(offsets, self.d.epilogue.steps)]
+            self.d.epilogue.store(self.f, moved, lanes, group, self._held)
 
     def _uses(self, met: Sequence[dict[int, Taps]], h: Strip) -> Counter:
         return Counter(

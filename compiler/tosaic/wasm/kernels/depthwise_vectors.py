@@ -31,7 +31,7 @@ from tosaic.wasm.kernels.depthwise_walk import (
     output_offsets,
     strips,
 )
-from tosaic.wasm.kernels.epilogue import epilogue_operators
+from tosaic.wasm.kernels.epilogue import ends_of
 from tosaic.wasm.kernels.streams import BIAS, LEFT, RIGHT, Axis, collapsed, load_words, nest
 
 
@@ -73,7 +73,7 @@ def _price(
     if live + hoisted * d.taps + PASSING_LOCALS > options.locals:
         return None
     pieces = 4 * (v.code_products * h.code_products + v.code_loads * h.code_loads)
-    ends = epilogue_operators(d.epilogue, prices) * v.code_outputs * h.code_outputs
+    ends = ends_of(d.epilogue, prices, 1).operators * v.code_outputs * h.code_outputs
     operators = (pieces + ends) * _vectors_in_code(d)
     install = install_share(operators, 0, prices, options)
     if install is None:
@@ -220,7 +220,7 @@ class _Vector:
                 self.f.op(self.d.arithmetic.add)
 
         offsets = output_offsets(self.d, row, column, self.column)
-        self.d.epilogue.store(self.f, offsets, self.lanes, chain)
+        self.d.epilogue.store(self.f, offsets, self.lanes, [chain])
 
     def _push_weight(self, tap: int) -> None:
         if self.tile.hoisted:

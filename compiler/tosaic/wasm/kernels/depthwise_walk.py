@@ -187,6 +187,13 @@ def output_offsets(d: Depthwise, row: int, column: int, channel: int) -> list[in
     ]
 
 
+def still_inputs(d: Depthwise) -> list[int]:
+    """The inputs of the epilogue that are the same for all pixels."""
+    return [
+        index for index in d.epilogue.held_inputs if not any(a.steps[OUTPUT + 1 + index] for a in d.pixels)
+    ]
+
+
 def channel_axis(d: Depthwise, size: int, columns: int, channels: int) -> Axis:
     """`size` steps of so many output columns and input channels."""
     left, *others = d.column_steps

@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernels.contraction import panels
 from tosaic.wasm.kernels.staging import Conversion
 from tosaic.wasm.kernels.tile import Arithmetic
+from tosaic.wasm.kernels.tiling import panels
 from tosaic.wasm.lanes import store_lanes
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from tosaic.errors import TosaicError
 from tosaic.wasm.kernel import Operand, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
-from tosaic.wasm.kernels.contraction import Contraction, Reduction, choose, emit
+from tosaic.wasm.kernels.contraction import emit
 from tosaic.wasm.kernels.epilogue import Epilogue, Target
 from tosaic.wasm.kernels.numbers import Numbers
 from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
 from tosaic.wasm.kernels.staging import Border, Conversion, touched_runs
 from tosaic.wasm.kernels.streams import Axis, collapsed
+from tosaic.wasm.kernels.tiling import Contraction, Reduction, choose
 
 RIGHT = 1
 """The right operand among the inputs of a request."""

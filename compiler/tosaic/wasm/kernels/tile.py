@@ -12,6 +12,7 @@ in ascending order, starting at the bias, whatever the tile: every tile choice g
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,12 +72,31 @@ class Loops:
     tail: tuple[int, ...]
 
     @property
+    def is_straight(self) -> bool:
+        """Whether each accumulator is one chain from its start to its end."""
+        return not (self.loops or self.blocks)
+
+    @property
     def taps(self) -> int:
         return (self.blocks * len(self.body) + len(self.tail)) * math.prod(trips for trips, _ in self.loops)
 
 
 Chain = Callable[[], None]
 """Pushes one accumulator with all products added so far."""
+
+
+Finish = Callable[[int, int, Sequence[Chain]], None]
+
+
+def operand_locals(rows: int, vectors: int, group: int) -> int:
+    """Locals per tap for the operands of a tile whose vectors are finished in groups."""
+    passing = min(group, vectors)
+    return min(vectors + 1, rows + passing)
+
+
+def _vectors_stay(rows: int, vectors: int, group: int) -> bool:
+    """Whether all vectors stay in locals while rows pass, or all rows while groups of vectors do."""
+    return vectors + 1 == operand_locals(rows, vectors, group)
 
 
 @dataclass
@@ -86,7 +106,7 @@ class RegisterTile:
     `left` and `right` are the locals of the two addresses; `rows` the byte offset of each row on the left,
     `vectors` that of each vector on the right, `right_step` the bytes between taps on the right. `load_right`
     pushes a right-hand vector (its index, its byte offset). `start` pushes the first value of an accumulator,
-    `finish` stores one (row, vector, chain).
+    `finish` stores the chains of vectors side by side (row, first vector, chains), at most `group` of them.
     """
 
     f: Function
@@ -98,7 +118,8 @@ class RegisterTile:
     right_step: int
     load_right: Callable[[int, int], None]
     start: Callable[[int], None]
-    finish: Callable[[int, int, Chain], None]
+    finish: Finish
+    group: int = 1
 
     def emit(self, order: Loops) -> None:
         """All products in the given order, from the start values to the stores; both addresses are restored."""
@@ -106,17 +127,19 @@ class RegisterTile:
             accumulators = self._started()
             self._nest(order, order.loops, accumulators)
             self._move(0, -order.taps)
-            for (row, vector), accumulator in accumulators.items():
-                self.finish(row, vector, partial(self.f.get, accumulator))
+            for vectors, row in itertools.product(self._groups(self.group), range(len(self.rows))):
+                chains = [partial(self.f.get, accumulators[row, vector]) for vector in vectors]
+                self.finish(row, vectors[0], chains)
             self.f.release(*accumulators.values())
         elif order.blocks:
             accumulators = self._started()
             self._blocks(order, accumulators)
-            self._chains(order.tail, lambda row, vector: self.f.get(accumulators[row, vector]), self.finish)
+            start = lambda row, vector: self.f.get(accumulators[row, vector])  # noqa: E731
+            self._chains(order.tail, start, self.finish, self.group)
             self._move(-order.blocks * order.block_move, -order.blocks * len(order.body))
             self.f.release(*accumulators.values())
         else:
-            self._chains(order.tail, lambda row, vector: self.start(vector), self.finish)
+            self._chains(order.tail, lambda row, vector: self.start(vector), self.finish, self.group)
 
     def _nest(self, order: Loops, loops: Sequence[tuple[int, int]], accumulators: dict) -> None:
         if not loops:
@@ -152,15 +175,20 @@ class RegisterTile:
         return accumulators
 
     def _add(self, taps: Sequence[int], accumulators: dict) -> None:
-        def finish(row: int, vector: int, chain: Chain) -> None:
-            chain()
-            self.f.set(accumulators[row, vector])
+        def finish(row: int, vector: int, chains: Sequence[Chain]) -> None:
+            for chain in chains:
+                chain()
+                self.f.set(accumulators[row, vector])
 
         if taps:
-            self._chains(taps, lambda row, vector: self.f.get(accumulators[row, vector]), finish)
+            self._chains(taps, lambda row, vector: self.f.get(accumulators[row, vector]), finish, 1)
 
-    def _chains(self, taps: Sequence[int], start: Callable, finish: Callable) -> None:
-        """One chain over the taps for each accumulator; the shorter side of the tile stays in locals."""
+    def _groups(self, size: int) -> list[range]:
+        count = len(self.vectors)
+        return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+    def _chains(self, taps: Sequence[int], start: Callable, finish: Finish, group: int) -> None:
+        """One chain over the taps for each accumulator; one side of the tile stays in locals, the other passes."""
         rows, vectors = len(self.rows), len(self.vectors)
         left, right = _Loaded(self.f, uses=vectors), _Loaded(self.f, uses=rows)
         multiply, add = self.arithmetic.multiply, self.arithmetic.add
@@ -173,12 +201,19 @@ class RegisterTile:
                 self.f.op(multiply)
                 self.f.op(add)
 
-        outer, passing = (rows, left) if vectors <= rows else (vectors, right)
-        for a in range(outer):
-            for b in range(rows * vectors // outer):
-                row, vector = (a, b) if vectors <= rows else (b, a)
-                finish(row, vector, partial(chain, row, vector))
-            passing.drop()
+        def finish_all(row: int, found: range) -> None:
+            finish(row, found[0], [partial(chain, row, vector) for vector in found])
+
+        if _vectors_stay(rows, vectors, group):
+            for row in range(rows):
+                for found in self._groups(group):
+                    finish_all(row, found)
+                left.drop()
+        else:
+            for found in self._groups(group):
+                for row in range(rows):
+                    finish_all(row, found)
+                right.drop()
         left.drop()
         right.drop()
 
