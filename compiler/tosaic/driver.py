@@ -30,7 +30,7 @@ from tosaic.options import CompileOptions
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
-from tosaic_passes.functions import find_function
+from tosaic_passes.functions import entry_function, find_function
 from tosaic_passes.limit_usage import refuse_excesses
 from tosaic_passes.onnx_to_tosa.target import assume_target
 from tosaic_passes.pipeline import Element, parse_pipeline, run_pipeline
@@ -194,16 +194,18 @@ def _given_module(program: Program, options: CompileOptions) -> Program:
         raise TosaicError(
             "the shapes of an MLIR module are fixed", "give input shapes with an ONNX model only"
         )
+    if _is_onnx(program):
+        complete_border(program)
+        return program
+    run_pipeline(program, parse_pipeline("adopt-tosa"))
     complete_border(program)
-    if not _has_onnx_operations(program):
-        assume_target(program.module)
+    assume_target(program.module)
     return program
 
 
 def _to_tosa(program: Program, options: CompileOptions) -> Program:
-    is_onnx = "onnx.opset" in program.module.operation.attributes and _has_onnx_operations(program)
     _log.info("lowering to TOSA")
-    elements = parse_pipeline("lower-onnx-to-tosa" if is_onnx else "clean-tosa")
+    elements = parse_pipeline("lower-onnx-to-tosa" if _is_onnx(program) else "clean-tosa")
     run_pipeline(program, [_with_options(element, options) for element in elements])
     return program
 
@@ -214,8 +216,11 @@ def _with_options(element: Element, options: CompileOptions) -> Element:
     return element
 
 
-def _has_onnx_operations(program: Program) -> bool:
-    block = find_function(program.module, "main").entry_block
+def _is_onnx(program: Program) -> bool:
+    """Whether the module holds `onnx.*` ops and says of which opset they are."""
+    if "onnx.opset" not in program.module.operation.attributes:
+        return False
+    block = entry_function(program.module).entry_block
     return any(op.operation.name.startswith("onnx.") for op in block.operations)
 
 

@@ -18,6 +18,7 @@ __all__ = ["PASSES", "PRESETS", "TosaicError", "UnsupportedNode", "UnsupportedNo
 PASSES = (
     "convert-branches-to-selects",
     "convert-fft-to-matmul",
+    "convert-foreign-to-tosa",
     "convert-onnx-to-tosa",
     "convert-uint8-to-int8",
     "count-instructions",
@@ -33,6 +34,10 @@ PASSES = (
 """The names of our passes. `fold-transposes` is `FoldTransposesPass` in `tosaic_passes.fold_transposes`."""
 
 PRESETS: dict[str, tuple[str, ...]] = {
+    "adopt-tosa": (
+        "inline",  # a program is one function
+        "convert-foreign-to-tosa",
+    ),
     "lower-onnx-to-tosa": (
         "fuse-quantization",  # before the float ops between quantised tensors are lowered as such
         "convert-uint8-to-int8",  # what is fused between quantised operators can change its sign

@@ -20,6 +20,20 @@ def find_function(module: ir.Module, name: str) -> func.FuncOp:
     raise TosaicError(f"the module has no function @{name}")
 
 
+def entry_function(module: ir.Module) -> func.FuncOp:
+    """@main, or the only function that others can call. Raises TosaicError when it is not clear which one that is."""
+    found = list(functions(module))
+    public = [f for f in found if "sym_visibility" not in f.attributes]
+    for candidates in ([f for f in found if f.name.value == "main"], public):
+        if len(candidates) == 1:
+            return candidates[0]
+    names = ", ".join(f"@{f.name.value}" for f in found)
+    raise TosaicError(
+        f"the module has no function @main{f', but {names}' if names else ''}",
+        "name the one that is to be compiled @main",
+    )
+
+
 def functions(module: ir.Module) -> Iterator[func.FuncOp]:
     """The functions of the module in the order they stand."""
     return (operation for operation in module.body.operations if isinstance(operation, func.FuncOp))

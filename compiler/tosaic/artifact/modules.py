@@ -43,7 +43,10 @@ def read_module(path: Path) -> Program:
         raise TosaicError(f"'{path}' is neither MLIR text nor MLIR bytecode") from None
     except ir.MLIRError as error:
         reasons = "; ".join(f"{d.location}: {d.message}" for d in error.error_diagnostics)
-        raise TosaicError(f"'{path}' is not a valid MLIR module: {reasons or error.message}") from None
+        raise TosaicError(
+            f"'{path}' is not a valid MLIR module: {reasons or error.message}",
+            "it is read as TOSA 1.0; between versions of MLIR bytecode and the generic form of the text are stable",
+        ) from None
 
 
 def to_bytecode(module: ir.Module, version: int | None = None) -> bytes:

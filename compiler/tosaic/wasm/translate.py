@@ -8,7 +8,8 @@ bool, and str for enumerations ("PROPAGATE", "SINGLE_ROUND", "BILINEAR") and typ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -70,6 +71,19 @@ MOST_TRIPS = "ic.most_trips"
 """Discardable attribute of a `tosa.while_loop`: a bound on its trips that whoever made the loop vouches for."""
 
 
+_REMEDIES = {
+    r"tosa\.variable.*": "make the state an input and an output of @main, as a call keeps none",
+    r"tosa\..*": "express them by other ops of TOSA 1.0",
+    r".*": "lower the whole model to TOSA",
+}
+"""What to do about ops without a kernel, by their names: the first that matches."""
+
+
+def _remedy(names: Iterable[str]) -> str:
+    found = {next(text for form, text in _REMEDIES.items() if re.fullmatch(form, name)) for name in names}
+    return "; ".join(text for text in _REMEDIES.values() if text in found)
+
+
 def read(program: Program) -> Graph:
     """The program's @main as a graph; calls of segments are inlined, so cutting a program does not change it.
 
@@ -95,7 +109,7 @@ class _Reader:
         results = self._block(block, values, segment=0)
         if self.unknown:
             listed = ", ".join(f"{name} ({count})" for name, count in sorted(self.unknown.items()))
-            raise TosaicError(f"these ops have no WebAssembly kernel: {listed}", "express them by other ops")
+            raise TosaicError(f"these ops have no WebAssembly kernel: {listed}", _remedy(self.unknown))
         self.graph.inputs = _border(main, "arg_attrs", list(values.values())[: len(block.arguments)], "input")
         self.graph.outputs = _border(main, "res_attrs", results, "output")
         for empty in empty_results(main.operation):

@@ -1,0 +1,125 @@
+"""`convert-foreign-to-tosa`: what other producers leave between TOSA ops becomes TOSA.
+
+Input: a module of TOSA as converters from PyTorch, TFLite and others print it, its calls inlined (`inline`). Output:
+the same as one function without
+- constants and reshapes of `arith` and `tensor` (`arith.constant`, `tensor.expand_shape`, `tensor.collapse_shape`,
+  `tensor.cast` that changes nothing);
+- quantised types, which only note what a number stands for: `!quant.uniform<i8:f32, 0.5>` is its storage, i8.
+
+    %0 = arith.constant dense<2.0> : tensor<4x6xf32>          %0 = "tosa.const"() <{values = dense<2.0> ...
+    %1 = tensor.expand_shape %x [[0, 1], [2]] ...       ->    %1 = tosa.reshape %x, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import func, quant
+
+from tosaic_passes.errors import TosaicError
+from tosaic_passes.functions import entry_function, functions
+from tosaic_passes.program import Program
+
+
+@dataclass(frozen=True)
+class ConvertForeignToTosaPass:
+    """Keep the entry function alone, and make TOSA of what constants, reshapes and quantised types mean."""
+
+    name: ClassVar[str] = "convert-foreign-to-tosa"
+
+    def run(self, program: Program) -> None:
+        with program.context, ir.Location.unknown():
+            entry = entry_function(program.module)
+            _refuse_calls(entry)
+            for function in list(functions(program.module)):
+                if function.name.value != entry.name.value:
+                    function.erase()
+            _strip_quantised_types(entry)
+            for operation in _operations(entry):
+                if convert := _CONVERSIONS.get(operation.name):
+                    convert(operation)
+
+
+def _operations(root: func.FuncOp) -> list[ir.Operation]:
+    found: list[ir.Operation] = []
+
+    def visit(operation: ir.Operation) -> ir.WalkResult:
+        found.append(operation)
+        return ir.WalkResult.ADVANCE
+
+    root.operation.walk(visit)
+    return found
+
+
+def _refuse_calls(entry: func.FuncOp) -> None:
+    """Whatever could be inlined is; what is left calls itself or has no body."""
+    for operation in _operations(entry):
+        if operation.name == "func.call":
+            callee = ir.FlatSymbolRefAttr(operation.attributes["callee"]).value
+            raise TosaicError(
+                f"@{entry.name.value} calls @{callee}, which has no body or calls itself",
+                "give a module whose calls end in TOSA",
+            )
+
+
+def _convert_constant(operation: ir.Operation) -> None:
+    result = operation.results[0]
+    if isinstance(result.type, ir.RankedTensorType):
+        _replace(operation, "tosa.const", [], {"values": operation.attributes["value"]})
+
+
+def _convert_reshape(operation: ir.Operation) -> None:
+    type = ir.RankedTensorType(operation.results[0].type)
+    if not type.has_static_shape:
+        return
+    sizes = np.array(type.shape, np.int64)
+    values = ir.DenseElementsAttr.get(sizes, type=ir.IndexType.get())
+    shape = ir.Type.parse(f"!tosa.shape<{len(sizes)}>")
+    with ir.InsertionPoint(operation), operation.location:
+        target = ir.Operation.create("tosa.const_shape", [shape], [], {"values": values}).results[0]
+    _replace(operation, "tosa.reshape", [operation.operands[0], target], {})
+
+
+def _convert_cast(operation: ir.Operation) -> None:
+    if operation.operands[0].type == operation.results[0].type:
+        operation.results[0].replace_all_uses_with(operation.operands[0])
+        operation.erase()
+
+
+_CONVERSIONS: dict[str, Callable[[ir.Operation], None]] = {
+    "arith.constant": _convert_constant,
+    "tensor.cast": _convert_cast,
+    "tensor.collapse_shape": _convert_reshape,
+    "tensor.expand_shape": _convert_reshape,
+}
+
+
+def _replace(
+    operation: ir.Operation, name: str, operands: list[ir.Value], attributes: dict[str, ir.Attribute]
+) -> None:
+    with ir.InsertionPoint(operation), operation.location:
+        made = ir.Operation.create(name, [operation.results[0].type], operands, attributes)
+    operation.results[0].replace_all_uses_with(made.results[0])
+    operation.erase()
+
+
+def _strip_quantised_types(entry: func.FuncOp) -> None:
+    inputs, results = (
+        [_storage(type) for type in types] for types in (entry.type.inputs, entry.type.results)
+    )
+    entry.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, results))
+    for operation in _operations(entry):
+        arguments = [a for region in operation.regions for block in region.blocks for a in block.arguments]
+        for value in (*operation.results, *arguments):
+            value.set_type(_storage(value.type))
+
+
+def _storage(type: ir.Type) -> ir.Type:
+    """The type without its scales; i8 for unsigned bytes as well, as TOSA holds them."""
+    if not isinstance(type, ir.RankedTensorType) or not isinstance(type.element_type, quant.QuantizedType):
+        return type
+    return ir.RankedTensorType.get(type.shape, type.element_type.storage_type)
