@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
     from tosaic.model import Model, RunResult, load
     from tosaic.options import CompileOptions
+    from tosaic.verify import verify
 
 _HOMES = {
     "Artifact": "tosaic.artifact.folder",
@@ -29,6 +30,7 @@ _HOMES = {
     "load": "tosaic.model",
     "lower_to_tosa": "tosaic.driver",
     "survey": "tosaic.driver",
+    "verify": "tosaic.verify",
 }
 """Public name -> module that has it, imported when the name is first used."""
 
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "lower_to_tosa",
     "survey",
+    "verify",
 ]
 
 

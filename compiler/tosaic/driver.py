@@ -134,11 +134,11 @@ def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:
     limit = _to_segments(program, backend, options)
     _log.info("emitting WebAssembly")
     wasm_program, assembled = backend.build(program)
-    usage = canister_usage(assembled, limit, backend.prices)
+    compilation = contents.Compilation(program, wasm_program, assembled, limit, backend.prices, options)
+    compilation = contents.with_public_manifest(compilation)
+    usage = canister_usage(compilation.canister, limit, backend.prices)
     refuse_excesses(usage, "canister")
-    return contents.Compilation(
-        program, wasm_program, assembled, tuple(usage), limit, backend.prices, options.policy
-    )
+    return replace(compilation, limit_usage=tuple(usage))
 
 
 def write_artifact(compilation: Compilation, output: str | Path) -> Artifact:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,3 +48,46 @@ class CompileOptions:
     def binds_inputs(self) -> bool:
         """Whether anything is asked that only an ONNX model can do."""
         return bool(self.input_shapes or self.dims or self.constants or self.batch_size is not None)
+
+    def record(self) -> dict[str, Any]:
+        """All options as JSON, from which `from_record` makes them again; of a constant its dtype, shape and sha256."""
+        plain = {option.name: getattr(self, option.name) for option in fields(self)}
+        return plain | {
+            "input_shapes": [[name, [*map(_size, shape)]] for name, shape in self.input_shapes.items()],
+            "dims": {name: int(size) for name, size in self.dims.items()},
+            "access": str(self.policy.access),
+            "constants": {name: _identity(array) for name, array in self.constants.items()},
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], constants: Mapping[str, np.ndarray]) -> Self:
+        """The options of a record, given the constants that it names.
+
+        Raises:
+            TosaicError: a constant is missing, or has another dtype, shape or content; a recorded option is unknown.
+        """
+        unknown = sorted(set(record) - {option.name for option in fields(cls)})
+        if unknown:
+            raise TosaicError(f"this tosaic has no option '{unknown[0]}'", "use the version that compiled it")
+        for name, identity in record["constants"].items():
+            if name not in constants:
+                raise TosaicError(
+                    f"it was compiled with the constant '{name}'", f"give --constant {name}=FILE"
+                )
+            if _identity(constants[name]) != identity:
+                raise TosaicError(f"it was compiled with another constant '{name}' than the one given")
+        for name in sorted(set(constants) - set(record["constants"])):
+            raise TosaicError(f"it was compiled without a constant '{name}'", "leave it out")
+        shapes = {name: tuple(shape) for name, shape in record["input_shapes"]}
+        return cls(**{**record, "input_shapes": shapes, "constants": constants})
+
+
+def _size(size: int | None) -> int | None:
+    return None if size is None else int(size)
+
+
+def _identity(array: np.ndarray) -> dict[str, Any]:
+    """What tells an array from others; its bytes count as little-endian ones."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(little.reshape(-1).view(np.uint8).data).hexdigest()
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": digest}

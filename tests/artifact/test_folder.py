@@ -72,6 +72,15 @@ def test_artifact_is_replaced_whole(written, target):
     assert os.listdir(target.parent) == ["model.tosaic"]
 
 
+def test_the_state_of_the_network_s_tool_stays(written, target):
+    (target / ".icp").mkdir()
+    (target / ".icp" / "ids.json").write_text("{}")
+    folder.read(target)
+    folder.write(target, {"canister.wasm": b"new"}, MANIFEST)
+    assert (target / ".icp" / "ids.json").read_text() == "{}"
+    folder.read(target)
+
+
 def test_failure_while_writing_leaves_the_old_artifact(written, target, monkeypatch):
     before = contents(target)
 
@@ -86,6 +95,8 @@ def test_failure_while_writing_leaves_the_old_artifact(written, target, monkeypa
 
 
 def test_failure_of_the_last_rename_brings_the_old_artifact_back(written, target, monkeypatch):
+    (target / ".icp").mkdir()
+    (target / ".icp" / "ids.json").write_text("{}")
     before = contents(target)
     rename = os.rename
 

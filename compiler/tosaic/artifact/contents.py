@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from tosaic.artifact.folder import Content, entry_of
+from tosaic.artifact.folder import SCHEMA, SCHEMA_VERSION, Content, entry_of
 from tosaic.artifact.modules import new_context, parse_module, to_bytecode
-from tosaic.policy import DEFAULT_POLICY, Policy
+from tosaic.options import CompileOptions
 from tosaic.prices import PriceList
 from tosaic_passes.functions import segments
 from tosaic_passes.limit_usage import LimitUsage
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from tosaic.canister import Canister, PlannedMessage
     from tosaic.wasm.program import BorderTensor, WasmProgram
 
-PROGRAM, CANISTER, CANDID = "program.mlirbc", "canister.wasm", "canister.did"
+PROGRAM, CANISTER, CANDID, PROJECT = "program.mlirbc", "canister.wasm", "canister.did", "icp.yaml"
+MANIFEST_SECTION = "tosaic:manifest"
+"""The metadata of the canister that holds the public manifest."""
+PRIVATE_KEYS = ("segments", "messages", "weights", "limits", "chunks", "uploads", "files", "manifest_sha256")
+"""Keys of the manifest that the public one lacks: they depend on the module, or have no bound."""
 BYTECODE_VERSION = 6
 """MLIR's bytecode format; fixed, so that a newer MLIR does not change the artifact by itself."""
 TOOLCHAIN = ("tosaic", "torch-mlir", "onnx", "numpy", "ml_dtypes")
@@ -39,10 +43,10 @@ class Compilation:
     program: Program
     wasm_program: WasmProgram
     canister: Canister
-    limit_usage: tuple[LimitUsage, ...]
     limit_instructions: int
     prices: PriceList
-    policy: Policy = DEFAULT_POLICY
+    options: CompileOptions
+    limit_usage: tuple[LimitUsage, ...] = ()
 
 
 def files(compilation: Compilation) -> dict[str, Content]:
@@ -51,6 +55,7 @@ def files(compilation: Compilation) -> dict[str, Content]:
         PROGRAM: to_bytecode(compilation.program.module, BYTECODE_VERSION),
         CANISTER: compilation.canister.wasm,
         CANDID: compilation.canister.did.encode(),
+        PROJECT: project(compilation.canister.wasm).encode(),
         **dict(_segment_files(compilation.program)),
         **upload_files(compilation),
         **{_weight_file(array): _bytes_of(array) for array in compilation.program.weights.values()},
@@ -68,15 +73,30 @@ def upload_file(sha256: str) -> str:
 
 
 def manifest(compilation: Compilation) -> dict[str, Any]:
-    """The manifest without what the folder adds: schema, hashes of the files, its own hash."""
+    """The manifest without what the folder adds: hashes of the files, its own hash."""
+    canister, prices = compilation.canister, compilation.prices
+    return {
+        **public_manifest(compilation),
+        "segments": list(_segment_entries(compilation)),
+        "messages": [_message_entry(message, prices) for message in canister.messages],
+        "weights": _weight_entries(compilation.program),
+        "limits": [{"what": u.what, "used": u.used, "limit": u.limit} for u in compilation.limit_usage],
+        "chunks": list(_chunk_entries(canister, prices.limits["chunk_bytes"])),
+        "uploads": list(_upload_entries(canister, prices)),
+    }
+
+
+def public_manifest(compilation: Compilation) -> dict[str, Any]:
+    """What of the manifest stands in the module as well: all but `PRIVATE_KEYS`."""
     wasm, canister, prices = compilation.wasm_program, compilation.canister, compilation.prices
     return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
         "inputs": [_border_entry(tensor) for tensor in wasm.inputs],
         "outputs": [_border_entry(tensor) for tensor in wasm.outputs],
         "limit_instructions": compilation.limit_instructions,
-        "access": str(compilation.policy.access),
-        "segments": list(_segment_entries(compilation)),
-        "messages": [_message_entry(message, prices) for message in canister.messages],
+        "access": str(compilation.options.policy.access),
+        "options": compilation.options.record(),
         "query": _message_entry(canister.query, prices) if canister.query else None,
         "total_predicted": sum(message.instructions(prices) for message in canister.messages),
         "cycles": sum(message.cycles(prices) for message in canister.messages),
@@ -85,15 +105,41 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "memory_bytes": wasm.memory_bytes,
         "arena_bytes": wasm.arena_bytes,
         "largest_live_bytes": wasm.largest_live_bytes,
-        "weights": _weight_entries(compilation.program),
-        "limits": [{"what": u.what, "used": u.used, "limit": u.limit} for u in compilation.limit_usage],
-        "chunks": list(_chunk_entries(canister, prices.limits["chunk_bytes"])),
-        "uploads": list(_upload_entries(canister, prices)),
         "toolchain": {name: _version(name) for name in TOOLCHAIN},
         "bytecode_version": BYTECODE_VERSION,
         "tosa": _target(compilation.program.module),
         "price_list_sha256": prices.digest,
     }
+
+
+def with_public_manifest(compilation: Compilation) -> Compilation:
+    """The compilation with its public manifest in the module, where anyone can read it from the network."""
+    content = section_text(public_manifest(compilation)).encode()
+    return replace(compilation, canister=compilation.canister.with_metadata(MANIFEST_SECTION, content))
+
+
+def public_part(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The public manifest, of a whole one."""
+    return {key: value for key, value in manifest.items() if key not in PRIVATE_KEYS}
+
+
+def section_text(document: Mapping[str, Any]) -> str:
+    """A manifest as it stands in a module."""
+    return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def project(wasm: bytes) -> str:
+    """An `icp.yaml` that takes the module as a canister that is built already."""
+    lines = [
+        "canisters:",
+        "  - name: model",
+        "    build:",
+        "      steps:",
+        "        - type: pre-built",
+        f"          path: {CANISTER}",
+        f"          sha256: {hashlib.sha256(wasm).hexdigest()}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def public_info(wasm_program: WasmProgram) -> str:
@@ -181,6 +227,7 @@ def _upload_entries(canister: Canister, prices: PriceList) -> Iterator[dict[str,
             "offset": chunk.offset,
             "bytes": len(chunk.data),
             "predicted": message.instructions(prices),
+            "cycles": message.cycles(prices),
         }
 
 

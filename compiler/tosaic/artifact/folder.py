@@ -2,6 +2,9 @@
 
 `manifest.json` lists the sha256 and size of every other file and, in `manifest_sha256`, of itself without that entry.
 It is canonical JSON (sorted keys, two spaces), so any changed byte is found.
+
+The network's tool `icp` keeps its state, such as the identifiers of canisters, in a folder `.icp` beside `icp.yaml`. It
+is no part of the artifact and stays when the artifact is replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ MANIFEST = "manifest.json"
 SCHEMA = "tosaic.artifact"
 SCHEMA_VERSION = 2
 _SELF = "manifest_sha256"
+_TOOL_STATE = ".icp"
 _REMEDY = "compile the model again or copy the artifact again"
 
 Content = bytes | memoryview
@@ -62,8 +66,7 @@ def write(path: Path, files: Mapping[str, Content], manifest: Mapping[str, Any])
     """
     path = path.absolute()
     check_target(path)
-    entries = {name: entry_of(content) for name, content in files.items()}
-    complete = _sealed({**manifest, "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "files": entries})
+    complete = completed(manifest, files)
     try:
         staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
@@ -78,6 +81,12 @@ def write(path: Path, files: Mapping[str, Content], manifest: Mapping[str, Any])
     return Artifact(path, complete)
 
 
+def completed(manifest: Mapping[str, Any], files: Mapping[str, Content]) -> dict[str, Any]:
+    """A manifest as it is written beside these files."""
+    entries = {name: entry_of(content) for name, content in files.items()}
+    return _sealed({**manifest, "schema": SCHEMA, "schema_version": SCHEMA_VERSION, "files": entries})
+
+
 def read(path: str | Path) -> Artifact:
     """The artifact in a folder, every file checked.
 
@@ -89,8 +98,7 @@ def read(path: str | Path) -> Artifact:
     manifest = _read_manifest(path)
     for name, entry in manifest["files"].items():
         _check(name, _read(path, name), entry)
-    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
-    for name in sorted(present - {MANIFEST, *manifest["files"]}):
+    for name in sorted(set(_present(path)) - {MANIFEST, *manifest["files"]}):
         raise TosaicError(f"'{name}' in '{path}' does not belong to the artifact", "remove it")
     return Artifact(path, manifest)
 
@@ -98,6 +106,14 @@ def read(path: str | Path) -> Artifact:
 def entry_of(content: Content) -> dict[str, Any]:
     """How a manifest names bytes: their number and their sha256."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _present(path: Path) -> Iterator[str]:
+    """The files in the folder."""
+    for file in path.rglob("*"):
+        relative = file.relative_to(path)
+        if relative.parts[0] != _TOOL_STATE and not file.is_dir():
+            yield relative.as_posix()
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -170,15 +186,23 @@ def _take_place(staging: Path, path: Path) -> None:
         _sync_folder(path.parent)
         return
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-    os.rename(path, aside / "old")
+    old = aside / "old"
+    os.rename(path, old)
     try:
+        _move_tool_state(old, staging)
         os.rename(staging, path)
     except OSError:
-        os.rename(aside / "old", path)
+        _move_tool_state(staging, old)
+        os.rename(old, path)
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _sync_folder(path.parent)
+
+
+def _move_tool_state(source: Path, target: Path) -> None:
+    if (source / _TOOL_STATE).is_dir():
+        os.rename(source / _TOOL_STATE, target / _TOOL_STATE)
 
 
 def _sync_folder(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tosaic.canister.chunks import PUT_CHUNK, WeightChunk
 from tosaic.canister.interface import Methods, interface_text
@@ -13,7 +14,10 @@ from tosaic.prices import PriceList
 from tosaic.wasm.module import Module
 from tosaic.wasm.program import WasmProgram
 
-_CANDID_SECTION = "icp:public candid:service"
+CANDID_SECTION = "candid:service"
+"""Where tools look for a canister's interface."""
+PUBLIC = "icp:public "
+"""What the names of custom sections begin with that anyone can read from the network."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,20 @@ class Canister:
     weights. `query` is the message of `infer_query`, or None where the canister has no such method.
     """
 
-    wasm: bytes
     did: str
     messages: tuple[PlannedMessage, ...]
     query: PlannedMessage | None
     module: Module
     weights: tuple[WeightChunk, ...] = ()
+
+    @cached_property
+    def wasm(self) -> bytes:
+        """The module in its binary form."""
+        return self.module.encode()
+
+    def with_metadata(self, name: str, content: bytes) -> Canister:
+        """The canister with a further piece of metadata that anyone can read from the network."""
+        return replace(self, module=_with_metadata(self.module, name, content))
 
     @property
     def uploads(self) -> tuple[PlannedMessage, ...]:
@@ -56,12 +68,18 @@ def assemble(
     """
     messages = Messages(program, prices, policy, info)
     did = interface_text(program.inputs, program.outputs, Methods.of(messages))
-    custom = {_CANDID_SECTION: did.encode()}
     module = Module(
-        messages.memory_pages, messages.exports, messages.table, messages.data, custom,
-        messages.weight_data, prices.limits["chunk_bytes"],
-    )  # fmt: skip
-    weights = messages.weights.uploads if messages.weights else ()
-    return Canister(
-        module.encode(), did, tuple(messages.planned()), messages.planned_query(), module, weights
+        messages.memory_pages,
+        messages.exports,
+        messages.table,
+        messages.data,
+        weights=messages.weight_data,
+        chunk_bytes=prices.limits["chunk_bytes"],
     )
+    module = _with_metadata(module, CANDID_SECTION, did.encode())
+    weights = messages.weights.uploads if messages.weights else ()
+    return Canister(did, tuple(messages.planned()), messages.planned_query(), module, weights)
+
+
+def _with_metadata(module: Module, name: str, content: bytes) -> Module:
+    return replace(module, custom={**module.custom, f"{PUBLIC}{name}": content})

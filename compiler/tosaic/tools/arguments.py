@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def compile_options(options: argparse.Namespace) -> CompileOptions:
         input_shapes=dict(options.input_shape),
         dims=dict(options.dim),
         batch_size=options.batch_size,
-        constants={name: read_file(file).tensor(name) for name, file in options.constant},
+        constants=read_constants(options.constant),
         limit_instructions=options.limit,
         float64_as_float32=options.float64_as_float32,
         access=options.access,
@@ -73,6 +73,11 @@ def positive(text: str) -> int:
     if number == 0:
         raise argparse.ArgumentTypeError("it must be at least 1")
     return number
+
+
+def read_constants(files: Sequence[tuple[str, Path]]) -> dict[str, np.ndarray]:
+    """The values of `--constant`, each in the file that it names."""
+    return {name: read_file(file).tensor(name) for name, file in files}
 
 
 def read_inputs(model: Model, files: Mapping[str, Path]) -> dict[str, np.ndarray]:

@@ -124,6 +124,16 @@ def _inspect(options: argparse.Namespace) -> None:
     )
 
 
+def _verify(options: argparse.Namespace) -> None:
+    from tosaic.verify import verify
+
+    done = verify(options.artifact, options.model, arguments.read_constants(options.constant))
+    if options.json:
+        _print_json({"artifact": options.artifact, "verified": done})
+        return
+    print(*done, sep="\n")
+
+
 def _write_page(path: Path, artifact: Any) -> None:
     from torch_mlir import ir
 
@@ -147,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(_command(commands, "compile", _compile, "compile ONNX or TOSA to an artifact"))
     _add_run(_command(commands, "run", _run, "run an artifact in the local replica"))
     _add_inspect(_command(commands, "inspect", _inspect, "say what is in an artifact and what it costs"))
+    _add_verify(_command(commands, "verify", _verify, "check an artifact, and that a model compiles to it"))
     tensor.add_commands(_commands(commands, "tensor", "look into files of tensors and convert them"))
     return parser
 
@@ -223,6 +234,21 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _commands(commands: Any, name: str, help: str) -> Any:
     parser = commands.add_parser(name, help=help, description=help)
     return parser.add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("artifact", metavar="ARTIFACT")
+    add("--model", metavar="MODEL", help="compile it with the artifact's options and compare")
+    add(
+        "--constant",
+        type=arguments.named_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a constant that the artifact was compiled with",
+    )
+    add("--json", action="store_true", help="print what was checked")
 
 
 def _command(
