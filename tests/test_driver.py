@@ -107,11 +107,13 @@ def test_cut_model_gives_the_same_bits_in_messages_within_the_limit(model_file, 
     cut = tosaic.compile_model(model_file, tmp_path / "cut.tosaic", batch_size=9000, limit_instructions=limit)
     model = tosaic.load(cut)
     inputs = model.random_inputs()
-    result = model.run(inputs)
+    right = tosaic.load(whole).run(inputs).outputs["y"]
     assert len(model.manifest["segments"]) == 2
-    assert [m.metered for m in result.messages] == [m.predicted for m in result.messages]
-    assert max(m.metered for m in result.messages) <= limit
-    np.testing.assert_array_equal(result.outputs["y"], tosaic.load(whole).run(inputs).outputs["y"])
+    for wire in ("candid", "cbor"):
+        result = model.run(inputs, wire)
+        assert [m.metered for m in result.messages] == [m.predicted for m in result.messages]
+        assert max(m.metered for m in result.messages) <= limit
+        np.testing.assert_array_equal(result.outputs["y"], right)
 
 
 def test_runs_follow_each_other_on_one_canister(model_file, tmp_path):

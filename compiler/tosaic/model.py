@@ -22,6 +22,9 @@ from tosaic.replica.message import Message
 from tosaic.tensors.candid import TensorType
 from tosaic.tensors.dtypes import dtype_of
 
+WIRES = ("candid", "cbor")
+"""How tensors travel to the canister and back."""
+
 
 @dataclass(frozen=True)
 class ExecutedMessage:
@@ -77,20 +80,20 @@ class Model:
         self._canister = replica.install(wasm)
         self._caller = _caller(Access.parse(manifest["access"]))
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> RunResult:
+    def run(self, inputs: Mapping[str, np.ndarray], wire: str = "candid") -> RunResult:
         """Call the canister with these inputs (ONNX name -> array of the ONNX dtype and shape).
 
-        Raises TosaicError for a wrong name, dtype or shape, and for a call that the canister rejects.
+        The call is `infer`, or with the wire `cbor` it is `infer_cbor`. Raises TosaicError for a wrong name, dtype or
+        shape, for a canister without `infer_cbor`, and for a call that the canister rejects.
         """
         arrays = self._checked(inputs)
+        predicted = self._predicted(wire)
         if not self._is_complete:
             self.upload_weights()
-        inference = client.infer(
-            self._canister, self.inputs, self.outputs, arrays, self._prices, self._caller
-        )
+        inference = self._infer(wire, arrays)
         return RunResult(
             outputs={output.name: value for output, value in zip(self.outputs, inference.outputs)},
-            messages=self._compared(inference.messages),
+            messages=_compared(predicted, inference.messages),
             memory_bytes=self._canister.memory_bytes,
         )
 
@@ -127,14 +130,33 @@ class Model:
             raise TosaicError(f"the input '{missing[0]}' is missing")
         return [_checked_tensor(tensor, np.asarray(inputs[tensor.name])) for tensor in self.inputs]
 
-    def _compared(self, executed: Sequence[Message]) -> list[ExecutedMessage]:
-        predicted = self.manifest["messages"]
-        if len(predicted) != len(executed):
-            raise RuntimeError(f"{len(predicted)} messages were predicted, {len(executed)} were executed")
-        return [
-            ExecutedMessage(p["name"], p["predicted"], e.metered, e.limit, e.page_touch, p["exact"])
-            for p, e in zip(predicted, executed)
-        ]
+    def _predicted(self, wire: str) -> Sequence[Mapping[str, Any]]:
+        """What the manifest says of the messages of a run."""
+        if wire not in WIRES:
+            raise TosaicError(f"there is no wire '{wire}'", f"use one of {', '.join(WIRES)}")
+        if wire == "candid":
+            return self.manifest["messages"]
+        if self.manifest["cbor"] is None:
+            raise TosaicError(
+                "this canister has no infer_cbor: its tensors travel in parts, or a message would exceed the limit",
+                "call it with the wire candid",
+            )
+        return self.manifest["cbor"]
+
+    def _infer(self, wire: str, arrays: Sequence[np.ndarray]) -> client.Inference:
+        ends = self._canister, self.inputs, self.outputs, arrays
+        if wire == "cbor":
+            return client.infer_cbor(*ends, self._caller)
+        return client.infer(*ends, self._prices, self._caller)
+
+
+def _compared(predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message]) -> list[ExecutedMessage]:
+    if len(predicted) != len(executed):
+        raise RuntimeError(f"{len(predicted)} messages were predicted, {len(executed)} were executed")
+    return [
+        ExecutedMessage(p["name"], p["predicted"], e.metered, e.limit, e.page_touch, p["exact"])
+        for p, e in zip(predicted, executed)
+    ]
 
 
 def load(artifact: str | Path | Artifact) -> Model:

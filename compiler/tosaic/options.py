@@ -42,7 +42,7 @@ class CompileOptions:
     @property
     def policy(self) -> Policy:
         """What the canister's owner decides."""
-        return Policy(Access.parse(self.access))
+        return Policy(Access.parse(self.access), self.limit_instructions)
 
     @property
     def binds_inputs(self) -> bool:

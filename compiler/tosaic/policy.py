@@ -49,9 +49,13 @@ CONTROLLERS = Access(controllers=True)
 
 @dataclass(frozen=True)
 class Policy:
-    """What the owner of a canister decides: `access` is for inference; uploads and upgrades are the controllers'."""
+    """What the owner of a canister decides: `access` is for inference; uploads and upgrades are the controllers'.
+
+    `limit_instructions` is what a message may take, or None for what the network allows.
+    """
 
     access: Access = EVERYONE
+    limit_instructions: int | None = None
 
 
 DEFAULT_POLICY = Policy()

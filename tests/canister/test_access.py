@@ -16,6 +16,7 @@ from tosaic.prices import PriceList
 from tosaic.principals import ANONYMOUS, principal_text
 from tosaic.replica import InstalledCanister, Reject, Replica, Response
 from tosaic.tensors.candid import encode
+from tosaic.tensors.cbor import write_cbor
 
 PRICES = PriceList.load()
 ARGUMENT = encode([numbers()])
@@ -63,6 +64,19 @@ def test_others_are_refused_by_queries_and_from_outside(access: str) -> None:
         assert text.startswith("the owner of this canister lets only these call it: ")
         assert rejection(installed.update("infer", ARGUMENT, caller)).endswith("rejected the message")
         assert rejection(installed.update("infer_query", ARGUMENT, caller)).endswith("rejected the message")
+
+
+def test_infer_cbor_asks_who_calls() -> None:
+    canister, installed = install("controllers")
+    argument = encode([np.frombuffer(b"".join(write_cbor({"x": numbers()})), np.uint8)])
+    assert rejection(installed.update("infer_cbor", argument, FRIEND)).endswith("rejected the message")
+    messages = installed.update("infer_cbor", argument, OWNER).messages
+    assert canister.cbor is not None
+    assert [m.metered for m in messages] == [m.instructions(PRICES) for m in canister.cbor]
+    replica = Replica(PRICES)
+    target = replica.install(canister.wasm)
+    text = rejection(Proxy(replica).call(target.id, "infer_cbor", argument))
+    assert "the owner of this canister lets only these call it: controllers" in text
 
 
 @pytest.mark.parametrize("segments", [1, 3])

@@ -146,6 +146,17 @@ def test_inputs_and_outputs_in_every_format(command, artifact, tmp_path, suffix)
     np.testing.assert_array_equal(file.tensor("y").reshape(1, 3), np.load(tmp_path / "right" / "y.npy"))
 
 
+def test_both_wires_give_the_same_bits(command, artifact, tmp_path):
+    outputs = {}
+    for wire in ("candid", "cbor"):
+        code, out, _ = command("run", artifact, "--wire", wire, "--output", wire, "--json")
+        document = json.loads(out)
+        assert (code, document["total_metered"]) == (Exit.DONE, document["total_predicted"])
+        assert document["messages"][0]["name"] == {"candid": "infer", "cbor": "infer_cbor"}[wire]
+        outputs[wire] = np.load(tmp_path / wire / "y.npy").tobytes()
+    assert outputs["candid"] == outputs["cbor"]
+
+
 def test_run_says_that_inputs_are_random(command, artifact):
     code, out, err = command("run", artifact)
     assert code == Exit.DONE

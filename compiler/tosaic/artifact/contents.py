@@ -98,6 +98,7 @@ def public_manifest(compilation: Compilation) -> dict[str, Any]:
         "access": str(compilation.options.policy.access),
         "options": compilation.options.record(),
         "query": _message_entry(canister.query, prices) if canister.query else None,
+        "cbor": [_message_entry(message, prices) for message in canister.cbor] if canister.cbor else None,
         "total_predicted": sum(message.instructions(prices) for message in canister.messages),
         "cycles": sum(message.cycles(prices) for message in canister.messages),
         "seconds": _seconds(canister.messages, prices),

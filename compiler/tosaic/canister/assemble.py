@@ -24,13 +24,15 @@ PUBLIC = "icp:public "
 class Canister:
     """An installable module, its Candid interface, and the messages of one inference in order.
 
-    `weights` is what a controller uploads with `put_chunk` after the installation: nothing where the module holds the
-    weights. `query` is the message of `infer_query`, or None where the canister has no such method.
+    `cbor` are the messages of `infer_cbor`, or None where the canister has no such method. `weights` is what a
+    controller uploads with `put_chunk` after the installation: nothing where the module holds the weights. `query` is
+    the message of `infer_query`, or None where the canister has no such method.
     """
 
     did: str
     messages: tuple[PlannedMessage, ...]
     query: PlannedMessage | None
+    cbor: tuple[PlannedMessage, ...] | None
     module: Module
     weights: tuple[WeightChunk, ...] = ()
 
@@ -78,7 +80,15 @@ def assemble(
     )
     module = _with_metadata(module, CANDID_SECTION, did.encode())
     weights = messages.weights.uploads if messages.weights else ()
-    return Canister(did, tuple(messages.planned()), messages.planned_query(), module, weights)
+    cbor = messages.planned_cbor()
+    return Canister(
+        did,
+        tuple(messages.planned()),
+        messages.planned_query(),
+        tuple(cbor) if cbor is not None else None,
+        module,
+        weights,
+    )
 
 
 def _with_metadata(module: Module, name: str, content: bytes) -> Module:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK
+from tosaic.canister.messages import INFER, INFER_CBOR
 from tosaic.canister.parts import GET, PUT, get_argument, needs_parts, parts_of, put_argument
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.principals import ANONYMOUS
 from tosaic.replica.message import Message, Response
 from tosaic.replica.replica import InstalledCanister
-from tosaic.tensors import candid
+from tosaic.tensors import candid, cbor
 from tosaic.tensors.candid import TensorType
 from tosaic.tensors.dtypes import dtype_of
 
@@ -51,7 +52,7 @@ def infer(
     if in_parts:
         for argument in _put_arguments(arrays, prices.limits["chunk_bytes"]):
             answer(canister.update(PUT, argument, caller))
-    reply = answer(canister.update("infer", candid.encode([] if in_parts else arrays), caller))
+    reply = answer(canister.update(INFER, candid.encode([] if in_parts else arrays), caller))
     if not needs_parts([t.bytes for t in outputs], prices.limits["reply_bytes"]):
         return Inference(candid.decode(reply, outputs), tuple(messages))
     data = [bytearray() for _ in outputs]
@@ -60,6 +61,26 @@ def infer(
         data[part.tensor] += np.asarray(blob).tobytes()
     found = [candid.tensor_of(bytes(d), type) for d, type in zip(data, outputs)]
     return Inference(found, tuple(messages))
+
+
+def infer_cbor(
+    canister: InstalledCanister,
+    inputs: Sequence[TensorType],
+    outputs: Sequence[TensorType],
+    arrays: Sequence[np.ndarray],
+    caller: bytes = ANONYMOUS,
+) -> Inference:
+    """One inference on these arrays, which have the dtypes and shapes of `inputs`, by one item of CBOR.
+
+    Raises:
+        TosaicError: an array is of another dtype or shape, or the canister has no such method or rejects the call.
+    """
+    _check(inputs, arrays)
+    item = b"".join(cbor.write_cbor({type.name: array for type, array in zip(inputs, arrays)}))
+    response = canister.update(INFER_CBOR, candid.encode([np.frombuffer(item, np.uint8)]), caller)
+    (blob,) = candid.decode_values(response.reply)
+    found = cbor.read_cbor(memoryview(np.asarray(blob).tobytes()))
+    return Inference([found[type.name] for type in outputs], response.messages)
 
 
 def missing_chunks(canister: InstalledCanister) -> list[int]:

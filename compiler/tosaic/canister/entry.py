@@ -39,6 +39,11 @@ class Region:
     end: int | None = None
     data: list[DataSegment] = field(default_factory=list)
 
+    @property
+    def left(self) -> int:
+        """Bytes that are left, in a region that has an end."""
+        return 0 if self.end is None else self.end - self.position
+
     def room(self, size: int, alignment: int = 8) -> Place:
         """Room that holds zeros at first."""
         address = -(-self.position // alignment) * alignment

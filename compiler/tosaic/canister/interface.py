@@ -18,13 +18,14 @@ _KEYWORDS = frozenset(
 
 @dataclass(frozen=True)
 class Methods:
-    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs and takes weights; is
-    there a query?"""
+    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs and takes weights; are
+    there a query, and a method for CBOR?"""
 
     takes_parts: bool
     gives_parts: bool
     takes_weights: bool
     query: bool
+    cbor: bool
     part_bytes: int
 
     @classmethod
@@ -34,6 +35,7 @@ class Methods:
             messages.gives_parts,
             messages.weights is not None,
             messages.has_query,
+            messages.has_cbor,
             messages.prices.limits["chunk_bytes"],
         )
 
@@ -58,6 +60,12 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
             f"// A controller uploads the weights in chunks of {methods.part_bytes} bytes, in any order, before infer",
             "// works; chunks tells how many are missing and, with a byte for each, which are there (1).",
         ]
+    if methods.cbor:
+        lines += [
+            "// infer_cbor takes and gives one item of CBOR in its canonical form (RFC 8949, 4.2.1): a map from",
+            "// the names above to tensors. A tensor is tag 40 on [shape, typed array] (RFC 8746), little-endian;",
+            '// of a dtype without a typed array it is ["bfloat16", shape, typed array of the bits].',
+        ]
     lines.append("service : {")
     if methods.takes_weights:
         lines += [
@@ -67,6 +75,8 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
     if methods.takes_parts:
         lines.append("  put : (part : nat32, data : blob) -> ();")
     lines.append(f"  infer : ({arguments}) -> ({results});")
+    if methods.cbor:
+        lines.append("  infer_cbor : (blob) -> (blob);")
     if methods.query:
         lines.append(f"  infer_query : ({arguments}) -> ({results}) query;")
     if methods.gives_parts:

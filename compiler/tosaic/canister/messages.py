@@ -8,6 +8,9 @@ callbacks can answer it. No other pattern takes fewer.
 The state is one number: 0 when idle, else the next segment. A caller who comes meanwhile is rejected. If a segment
 traps in the callee the reject callback, if it traps in a callback the cleanup callback sets the state to idle, and
 the caller learns the reason.
+
+`infer` and `infer_cbor` differ in how they read the argument and in the callback that replies; all between is shared.
+A second number tells where in the table the callbacks of the running call begin.
 """
 
 from __future__ import annotations
@@ -16,21 +19,21 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tosaic.canister.border import border_place, convert_argument, convert_result, copy_argument
+from tosaic.canister.border import convert_argument, convert_result
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK, WeightChunks, needs_upload
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.canister.guard import NOBODY, Guard
 from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument_bytes
+from tosaic.canister.wire import Wire, candid_framing, cbor_framing
 from tosaic.policy import CONTROLLERS, DEFAULT_POLICY, EVERYONE, Access, Policy
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
 from tosaic.wasm.module import DataSegment
-from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
 from tosaic_passes.cost_model import Charge
 
-STEP = "step"
+INFER, INFER_CBOR, STEP = "infer", "infer_cbor", "step"
 PRINCIPAL_BYTES = 10  # of every canister
 _REJECTION_BYTES = 1024
 _ON_REJECT, _ON_CLEANUP, _FIRST_PIECE = 0, 1, 2  # places in the table
@@ -79,8 +82,6 @@ class _Texts:
     """Error messages, in a page of their own that only refusals touch."""
 
     busy: Place
-    size: Place
-    header: Place
     misfit: Place
     idle: Place
     stranger: Place
@@ -101,6 +102,7 @@ class Messages:
         self.program = program
         self.prices = prices
         self.policy = policy
+        self.limit = policy.limit_instructions or prices.limits["update_instructions"]
         self.count = len(program.segments)
         self.control = Region(0, program.control_bytes)
         self.cold = Region(program.memory_pages * PAGE_BYTES)
@@ -113,12 +115,16 @@ class Messages:
         self.put = self._input_parts()
         self.get = self._output_parts()
         self.weights = self._weight_chunks()
-        self.infer = self._infer()
+        self.filter = self._filter()
+        self.candid = self._candid()
+        self.cbor = self._cbor()
+        self.infer = self._infer(self.candid)
+        self.infer_cbor = self._infer(self.cbor) if self.cbor else None
         self.step = self._step()
-        self.pieces = [self._piece(k) for k in range(1, self._messages)]
+        self.pieces = [self._piece(k, self.candid) for k in range(1, self._messages)]
+        self.cbor_pieces = self._cbor_pieces()
         self.progress = self._progress()
         self.info = self._constant_reply("info", candid.encode_text(info))
-        self.filter = self._filter()
         self.table = self._table()
 
     @property
@@ -139,7 +145,7 @@ class Messages:
     @property
     def exports(self) -> dict[str, Function]:
         found = {
-            "canister_update infer": self.infer.function,
+            f"canister_update {INFER}": self.infer.function,
             "canister_query info": self.info.function,
             "canister_query progress": self.progress.function,
         }
@@ -154,6 +160,8 @@ class Messages:
                 f"canister_update {PUT_CHUNK}": self.weights.entry.function,
                 f"canister_query {CHUNKS}": self.weights.progress.function,
             }
+        if self.infer_cbor and self.has_cbor:
+            found[f"canister_update {INFER_CBOR}"] = self.infer_cbor.function
         if self.has_query:
             found["canister_query infer_query"] = self.infer.function
         if self.count > 1:
@@ -169,6 +177,12 @@ class Messages:
             return False
         return self._as_query().instructions(self.prices) <= self.prices.limits["query_instructions"]
 
+    @property
+    def has_cbor(self) -> bool:
+        """Whether `infer_cbor` is exported: argument and reply fit a message, and all its messages the limit."""
+        planned = self._planned_cbor()
+        return bool(planned) and all(m.instructions(self.prices) <= self.limit for m in planned)
+
     def planned(self) -> list[PlannedMessage]:
         """The messages of one inference, transfers of parts included, in the order of their execution."""
         puts = list(self._planned_puts(self.put)) if self.put else []
@@ -177,9 +191,11 @@ class Messages:
 
     def planned_call(self) -> list[PlannedMessage]:
         """The messages of one call of `infer`; the last one replies."""
-        *before, last = self._planned_call()
-        reply = sum(prefix.size for prefix in self.reply_prefixes) + sum(_sizes(self.results))
-        return [*before, replace(last, replied_bytes=reply)]
+        return self._planned_call(self.candid, self.infer, self.pieces)
+
+    def planned_cbor(self) -> list[PlannedMessage] | None:
+        """The messages of one call of `infer_cbor`, where the canister has it."""
+        return self._planned_cbor() if self.has_cbor else None
 
     def planned_query(self) -> PlannedMessage | None:
         """The message of `infer_query`, where the canister has it."""
@@ -189,26 +205,16 @@ class Messages:
 
     def _place_state(self) -> None:
         self.next = self.control.room(4)
+        self.callbacks = self.control.room(4)
         self.self_id = self.control.room(PRINCIPAL_BYTES)
         self.caller_id = self.control.room(PRINCIPAL_BYTES)
         self.step_name = self.control.constant(STEP.encode())
         self.arguments = () if self.takes_parts else self.program.inputs
         self.results = () if self.gives_parts else self.program.outputs
-        self.argument_prefixes = _prefixes(self.arguments)
-        self.scratch = self.control.room(max(map(len, self.argument_prefixes)))
-        reply = _prefixes(self.results)
-        self.reply_prefixes = [self.control.constant(prefix) for prefix in reply]
 
     def _place_texts(self) -> _Texts:
-        arguments = ", ".join(
-            f"{t.name}: {candid.type_name(t.dtype)} of {t.size} ({t.dtype}{list(t.shape)})"
-            for t in self.program.inputs
-        )
-        expected = f"infer expects the arguments ({arguments}), encoded in {self._argument_bytes} bytes"
         texts = {
             "busy": "another inference is running on this canister; call again later (see progress)",
-            "size": f"the argument has a wrong length: {expected}",
-            "header": f"the argument has other types or lengths: {expected}",
             "misfit": "the argument holds a value that its type in the model cannot hold",
             "idle": "no inference is running",
             "stranger": f"only the canister itself may call {STEP}",
@@ -242,23 +248,45 @@ class Messages:
         """Messages of an inference."""
         return self.count + (self.count > 1 and self.count % 2 == 0)
 
-    @property
-    def _argument_bytes(self) -> int:
-        return sum(map(len, self.argument_prefixes)) + sum(_sizes(self.arguments))
+    def _candid(self) -> Wire:
+        arguments = ", ".join(
+            f"{t.name}: {candid.type_name(t.dtype)} of {t.size} ({t.dtype}{list(t.shape)})"
+            for t in self.program.inputs
+        )
+        framings = candid_framing(self.arguments), candid_framing(self.results)
+        return Wire(INFER, f"the arguments ({arguments})", *framings, self.control, self.cold)
 
-    def _infer(self) -> Entry:
-        entry = Entry.new("infer", self.prices)
+    def _cbor(self) -> Wire | None:
+        """The encoding of `infer_cbor`: none where tensors travel in parts, or where names fill a message.
+
+        Its constants share the control region, whose page is touched anyway, if there is room for them.
+        """
+        arguments, results = cbor_framing(self.program.inputs), cbor_framing(self.program.outputs)
+        limits = self.prices.limits
+        is_long = arguments.size > limits["ingress_bytes"] or results.size > limits["reply_bytes"]
+        if self.takes_parts or self.gives_parts or is_long:
+            return None
+        region = self.control if self.control.left >= Wire.room(arguments, results) else self.cold
+        tensors = ", ".join(f"{t.name}: {t.dtype}{list(t.shape)}" for t in arguments.tensors)
+        expected = f"a blob with the canonical CBOR of a map of tensors ({tensors})"
+        return Wire(INFER_CBOR, expected, arguments, results, region, self.cold)
+
+    def _infer(self, wire: Wire) -> Entry:
+        entry = Entry.new(wire.method, self.prices)
         self._admit(entry)
         if self.count > 1:
             entry.load(self.next)
             entry.refuse_if(self.texts.busy)
         if self.weights:
             self.weights.refuse_unless_complete(entry)
-        self._read_arguments(entry)
+        wire.read(entry)
+        self._convert_arguments(entry)
         self._begin_transfer(entry)
+        if self.count > 1 and self.cbor:
+            entry.store(self.callbacks, self._messages - 1 if wire is self.cbor else 0)
         entry.run(self.program.segments[0])
         if self.count == 1:
-            self._reply(entry)
+            self._reply(entry, wire)
         else:
             place = self.self_id
             entry.system("canister_self_copy", place.address, 0, place.size, size=place.size, writes=[place])
@@ -273,7 +301,7 @@ class Messages:
         """What calls from outside are taken, where a method does not take all of them."""
         methods: dict[str, Access] = {}
         if self.policy.access != EVERYONE:
-            methods |= dict.fromkeys(("infer", "infer_query", PUT, GET), self.policy.access)
+            methods |= dict.fromkeys((INFER, INFER_CBOR, "infer_query", PUT, GET), self.policy.access)
         if self.weights:
             methods[PUT_CHUNK] = CONTROLLERS
         if self.count > 1:
@@ -302,9 +330,9 @@ class Messages:
         f.call_indirect(("i32",))
         return entry
 
-    def _piece(self, k: int) -> Entry:
-        """Message k: a callee if k is odd, else a reply callback, the last of which answers the caller."""
-        entry = Entry.new(f"piece_{k}", self.prices, ("i32",))
+    def _piece(self, k: int, wire: Wire) -> Entry:
+        """Message k: a callee if k is odd, else a reply callback, the last of which answers the caller by `wire`."""
+        entry = Entry.new(f"piece_{k}_of_{wire.method}", self.prices, ("i32",))
         if k < self.count:
             entry.run(self.program.segments[k])
         if k % 2:
@@ -313,13 +341,20 @@ class Messages:
             self._call_step(entry, k + 1)
         else:
             entry.store(self.next, 0)
-            self._reply(entry)
+            self._reply(entry, wire)
         return entry
+
+    def _cbor_pieces(self) -> list[Entry]:
+        """The same pieces but for the last, which replies in CBOR; in the table they stand after those of `infer`."""
+        if not self.cbor or self.count == 1:
+            return []
+        return [*self.pieces[:-1], self._piece(self._messages - 1, self.cbor)]
 
     def _table(self) -> list[Function]:
         if self.count == 1:
             return []
-        return [self._on_reject(), self._on_cleanup(), *(piece.function for piece in self.pieces)]
+        pieces = [*self.pieces, *self.cbor_pieces]
+        return [self._on_reject(), self._on_cleanup(), *(piece.function for piece in pieces)]
 
     def _on_reject(self) -> Function:
         """Frees the canister and passes on why `step` failed."""
@@ -368,24 +403,8 @@ class Messages:
 
     # Their parts
 
-    def _read_arguments(self, entry: Entry) -> None:
-        """Check the argument's size and every byte that is not data; copy the data into the input buffers."""
-        entry.system("msg_arg_data_size")
-        entry.function.i32(self._argument_bytes)
-        entry.function.op("i32.ne")
-        entry.refuse_if(self.texts.size)
-        offset = 0
-        for i, prefix in enumerate(self.argument_prefixes):
-            place = Place(self.scratch.address, len(prefix))
-            entry.system(
-                "msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place]
-            )
-            entry.differs(place, prefix)
-            entry.refuse_if(self.texts.header)
-            offset += len(prefix)
-            if i < len(self.arguments):
-                copy_argument(entry, self.arguments[i], offset)
-                offset += border_place(self.arguments[i]).size
+    def _convert_arguments(self, entry: Entry) -> None:
+        """The inputs are all there and become what the kernels work on."""
         if self.transfer and self.put:
             self.transfer.refuse_unless_complete(entry, len(self.put.parts), self.texts.incomplete)
         for tensor in self.program.inputs:
@@ -398,25 +417,24 @@ class Messages:
         if self.transfer:
             entry.store(self.transfer.results, 0)
 
-    def _reply(self, entry: Entry) -> None:
+    def _reply(self, entry: Entry, wire: Wire) -> None:
         for tensor in self.program.outputs:
             convert_result(entry, tensor)
         if self.transfer and self.get:
             entry.store(self.transfer.results, 1)
-        for i, prefix in enumerate(self.reply_prefixes):
-            entry.append(prefix)
-            if i < len(self.results):
-                entry.append(border_place(self.results[i]))
+        wire.append(entry)
         entry.system("msg_reply")
 
     def _call_step(self, entry: Entry, k: int) -> None:
-        """Call `step`, which runs piece k; piece k + 1 takes its reply."""
+        """Call `step`, which runs piece k; piece k + 1 takes its reply, as the caller's encoding has it."""
         entry.store(self.next, k)
-        callee, name = self.self_id, self.step_name
-        entry.system(
-            "call_new", callee.address, callee.size, name.address, name.size, _FIRST_PIECE + k, 0, _ON_REJECT, 0,
-            size=callee.size + name.size, reads=[callee, name],
-        )  # fmt: skip
+        f, callee, name = entry.function, self.self_id, self.step_name
+        for argument in (callee.address, callee.size, name.address, name.size, _FIRST_PIECE + k):
+            f.i32(argument)
+        if self.cbor:
+            entry.load(self.callbacks)
+            f.op("i32.add")
+        entry.system("call_new", 0, _ON_REJECT, 0, size=callee.size + name.size, reads=[callee, name])
         entry.system("call_on_cleanup", _ON_CLEANUP, 0)
         entry.system("call_perform")
         entry.trap_if(self.texts.full)
@@ -437,13 +455,20 @@ class Messages:
         for index in range(len(get.parts)):
             yield PlannedMessage(GET, "query", get.charge(index), True, replied_bytes=get.reply_bytes(index))
 
-    def _planned_call(self) -> Iterator[PlannedMessage]:
-        yield self._message("infer", "update", self.infer, received=len("infer") + self._argument_bytes)
-        for k, piece in enumerate(self.pieces, start=1):
+    def _planned_cbor(self) -> list[PlannedMessage]:
+        if not self.cbor or not self.infer_cbor:
+            return []
+        return self._planned_call(self.cbor, self.infer_cbor, self.cbor_pieces)
+
+    def _planned_call(self, wire: Wire, first: Entry, pieces: Sequence[Entry]) -> list[PlannedMessage]:
+        method = wire.method
+        found = [self._message(method, "update", first, received=len(method) + wire.arguments.size)]
+        for k, piece in enumerate(pieces, start=1):
             if k % 2:
-                yield self._message(STEP, "update", self.step, piece, received=len(STEP))
+                found.append(self._message(STEP, "update", self.step, piece, received=len(STEP)))
             else:
-                yield self._message("infer: reply callback", "reply callback", piece)
+                found.append(self._message(f"{method}: reply callback", "reply callback", piece))
+        return [*found[:-1], replace(found[-1], replied_bytes=wire.results.size)]
 
     @staticmethod
     def _message(name: str, kind: str, *entries: Entry, received: int = 0) -> PlannedMessage:
@@ -454,13 +479,6 @@ class Messages:
 
 def _sizes(tensors: Sequence[BorderTensor]) -> list[int]:
     return [tensor.border_bytes for tensor in tensors]
-
-
-def _prefixes(tensors: Sequence[BorderTensor]) -> list[bytes]:
-    """What stands before each tensor in a message: its length, before the first also the header."""
-    header = candid.header([tensor.dtype for tensor in tensors])
-    lengths = [leb128_unsigned(tensor.size) for tensor in tensors]
-    return [header + lengths[0], *lengths[1:]] if lengths else [header]
 
 
 def message_overhead(

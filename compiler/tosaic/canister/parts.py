@@ -27,7 +27,7 @@ ROW_BYTES = 32
 ADDRESS, SIZE, _LENGTH_SIZE, _LENGTH_MASK, _LENGTH_WORD, _PREFIX = 0, 4, 8, 12, 16, 16
 PUT_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 2, 0x79, 0])  # (nat32, blob)
 _GET_HEADER = candid.MAGIC + bytes([0, 1, 0x79])  # (nat32)
-_BLOB_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 1, 0])  # (blob)
+BLOB_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 1, 0])  # (blob)
 _PUT_DATA = len(PUT_HEADER) + 4  # where the length of the data stands
 _NOTHING = candid.MAGIC + bytes([0, 0])
 
@@ -363,4 +363,4 @@ class OutputParts(_Parts):
 
 
 def _reply_prefix(part: Part) -> bytes:
-    return _BLOB_HEADER + leb128_unsigned(part.size)
+    return BLOB_HEADER + leb128_unsigned(part.size)

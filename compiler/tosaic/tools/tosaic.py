@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
     if missing:
         names = ", ".join(f"'{name}'" for name in missing)
         print(f"no --input for {names}: random values of seed {options.seed}", file=sys.stderr)
-    result = model.run({**model.random_inputs(options.seed), **given})
+    result = model.run({**model.random_inputs(options.seed), **given}, options.wire)
     written = arguments.write_outputs(result.outputs, output, options.format)
     if not options.json:
         print(messages_table(result.messages))
@@ -220,6 +220,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default="npy",
         metavar="FORMAT",
         help=f"of the outputs: {suffixes()} (.npy)",
+    )
+    add(
+        "--wire",
+        choices=["candid", "cbor"],
+        default="candid",
+        help="call infer with vectors of Candid, or infer_cbor (candid)",
     )
     add("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
     add("--json", action="store_true", help="print messages, costs and files")
