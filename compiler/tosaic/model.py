@@ -161,7 +161,7 @@ def _compared(predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message
 
 def load(artifact: str | Path | Artifact) -> Model:
     """The model in an artifact, every file checked. Raises TosaicError naming what was changed."""
-    opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact)
+    opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact).of_kind(folder.MODEL)
     return Model(opened.manifest, opened.read_bytes(CANISTER), opened.read_bytes)
 
 

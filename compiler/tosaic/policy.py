@@ -35,6 +35,12 @@ class Access:
         principals = {parse_principal(word) for word in words if word != _CONTROLLERS}
         return cls(controllers=_CONTROLLERS in words, principals=tuple(sorted(principals)))
 
+    def not_everyone(self, purpose: str) -> Access:
+        """The same access. Raises TosaicError where it is everyone's, as it must not be for this purpose."""
+        if self.everyone:
+            raise TosaicError(f"not everyone may {purpose}", f"name principals, or {_CONTROLLERS}")
+        return self
+
     def __str__(self) -> str:
         """What `parse` takes, in canonical order."""
         if self.everyone:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tosaic.artifact import contents, folder
+from tosaic.artifact import contents, folder, store
 from tosaic.artifact.folder import Artifact, Content, entry_of
 from tosaic.canister.assemble import CANDID_SECTION, PUBLIC
 from tosaic.errors import TosaicError
@@ -28,6 +28,7 @@ def verify(
     constants: Mapping[str, np.ndarray] | None = None,
 ) -> list[str]:
     """What was checked, a line each: every hash, the module, and with a model that it compiles to this artifact.
+    A store is made again and compared.
 
     `constants` are the values of the constants that the artifact was compiled with.
 
@@ -36,6 +37,8 @@ def verify(
     """
     opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact)
     done = [f"the {len(opened.manifest['files']) + 1} files are those that the manifest names"]
+    if opened.manifest["kind"] == folder.STORE:
+        return [*done, store.check_reproduced(opened)]
     for check in _CHECKS:
         done.append(check(opened))
     if model is not None:

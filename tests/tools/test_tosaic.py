@@ -123,6 +123,25 @@ def test_a_model_for_few_runs_here_as_one_of_them(command):
     assert manifest["access"] == "em77e-bvlzu-aq"
 
 
+def test_a_store_is_an_artifact_of_its_own_kind(command):
+    code, out, _ = command("store", "-o", "store", "--access", "em77e-bvlzu-aq", "--json")
+    manifest = json.loads(out)
+    assert (code, manifest["kind"], manifest["access"]) == (Exit.DONE, "store", "em77e-bvlzu-aq")
+    assert sorted(manifest["files"]) == ["canister.did", "canister.wasm", "icp.yaml"]
+    assert "read by em77e-bvlzu-aq" in command("inspect", "store")[1]
+    assert "'store' is a store and not a model" in command("run", "store")[2]
+    assert "tosaic makes exactly this store" in command("verify", "store")[1]
+    assert command("store", "-o", "store")[0] == Exit.DONE
+
+
+@pytest.mark.parametrize("option", ["--writers=public", "--access=nobody", "--writers=controllers,public"])
+def test_a_store_is_refused_for_wrong_principals(command, tmp_path, option):
+    code, out, err = command("store", "-o", "store", option)
+    assert (code, out) == (Exit.REFUSED, "")
+    assert err.startswith("error: ")
+    assert not (tmp_path / "store").exists()
+
+
 def test_run_prints_one_json_object(command, artifact):
     code, out, err = command("run", artifact, "--input", "x=right.npy", "--output", "results", "--json")
     document = json.loads(out)

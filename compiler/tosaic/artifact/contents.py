@@ -13,7 +13,7 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from tosaic.artifact.folder import SCHEMA, SCHEMA_VERSION, Content, entry_of
+from tosaic.artifact.folder import MODEL, SCHEMA, SCHEMA_VERSION, Content, entry_of
 from tosaic.artifact.modules import new_context, parse_module, to_bytecode
 from tosaic.options import CompileOptions
 from tosaic.prices import PriceList
@@ -92,6 +92,7 @@ def public_manifest(compilation: Compilation) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
+        "kind": MODEL,
         "inputs": [_border_entry(tensor) for tensor in wasm.inputs],
         "outputs": [_border_entry(tensor) for tensor in wasm.outputs],
         "limit_instructions": compilation.limit_instructions,
@@ -129,11 +130,11 @@ def section_text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def project(wasm: bytes) -> str:
-    """An `icp.yaml` that takes the module as a canister that is built already."""
+def project(wasm: bytes, name: str = MODEL) -> str:
+    """An `icp.yaml` that takes the module as a canister of this name that is built already."""
     lines = [
         "canisters:",
-        "  - name: model",
+        f"  - name: {name}",
         "    build:",
         "      steps:",
         "        - type: pre-built",

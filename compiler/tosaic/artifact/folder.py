@@ -25,6 +25,8 @@ from tosaic.errors import TosaicError
 MANIFEST = "manifest.json"
 SCHEMA = "tosaic.artifact"
 SCHEMA_VERSION = 2
+MODEL, STORE = "model", "store"
+"""Kinds of artifacts."""
 _SELF = "manifest_sha256"
 _TOOL_STATE = ".icp"
 _REMEDY = "compile the model again or copy the artifact again"
@@ -38,6 +40,12 @@ class Artifact:
 
     path: Path
     manifest: Mapping[str, Any]
+
+    def of_kind(self, kind: str) -> Artifact:
+        """The same artifact. Raises TosaicError where it is of another kind."""
+        if (found := self.manifest["kind"]) != kind:
+            raise TosaicError(f"'{self.path}' is a {found} and not a {kind}")
+        return self
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file that the manifest lists. Raises TosaicError if it changed since it was opened."""

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tosaic.canister.entry import Entry, Place, Region
+from tosaic.canister.entry import STABLE, Entry, Place, Region, pages_of
 from tosaic.canister.guard import Guard
 from tosaic.canister.parts import ADDRESS, PUT_HEADER, SIZE, Part, ReceivedParts, Transfer
 from tosaic.canister.sha256 import (
@@ -38,7 +38,6 @@ from tosaic_passes.cost_model import Charge
 
 PUT_CHUNK, CHUNKS = "put_chunk", "chunks"
 _BITS = 24  # column of a row: the number of bits of the chunk, big-endian
-_STABLE = 1 << 32  # in page masks the pages of stable memory follow those of the heap
 
 
 def needs_upload(program: WasmProgram, prices: PriceList) -> bool:
@@ -86,20 +85,20 @@ class WeightChunks(ReceivedParts):
 
     def charge(self, index: int) -> Charge:
         part = self.parts[index]
-        offset = _STABLE + self._stable_offset(index)
+        offset = STABLE + self._stable_offset(index)
         flag = self.present.address + index
         reads = [self._row_place(index), Place(self.digests.address + index * DIGEST_BYTES, DIGEST_BYTES)]
         writes = [
             self._place(part), Place(flag, 1),
-            Place(offset, part.size), Place(_STABLE + DIGEST_BYTES + index, 1),
+            Place(offset, part.size), Place(STABLE + DIGEST_BYTES + index, 1),
         ]  # fmt: skip
         return Charge(
             self.entry.function.cost
             + self._moving("msg_arg_data_copy", self._received_bytes(part))
             + self._moving("stable64_write", part.size + 1)
             + (part.size // BLOCK_BYTES - 1) * block_cost(self.prices),
-            self.entry.reads | _pages(reads),
-            self.entry.writes | _pages(writes),
+            self.entry.reads | pages_of(reads),
+            self.entry.writes | pages_of(writes),
         )
 
     @cached_property
@@ -245,9 +244,7 @@ class WeightChunks(ReceivedParts):
         f.i64(0)
         f.op("i64.lt_s")
         entry.trap_if(self.full)
-        for value in (0, self.identity.address, DIGEST_BYTES):
-            f.i64(value)
-        entry.system("stable64_write", size=DIGEST_BYTES, reads=[self.identity])
+        entry.write_stable(self.identity, 0)
         return entry
 
     def _post_upgrade(self) -> Entry:
@@ -259,10 +256,10 @@ class WeightChunks(ReceivedParts):
         with f.if_():
             f.call(self.init.function)
             f.op("return")
-        self._read_stable(entry, self.state, 0)
+        entry.read_stable(self.state, 0)
         entry.differ(self.state, self.identity)
         entry.trap_if(self.others)
-        self._read_stable(entry, self.present, DIGEST_BYTES)
+        entry.read_stable(self.present, DIGEST_BYTES)
         with f.counted(len(self.parts)) as part:
             f.get(part)
             f.memory("i32.load8_u", self.present.address)
@@ -282,11 +279,6 @@ class WeightChunks(ReceivedParts):
         f.i32(1)
         f.op("i32.sub")
         f.memory("i32.store")
-
-    def _read_stable(self, entry: Entry, place: Place, offset: int) -> None:
-        for value in (place.address, offset, place.size):
-            entry.function.i64(value)
-        entry.system("stable64_read", size=place.size, writes=[place])
 
     # Which are there
 
@@ -332,10 +324,3 @@ def _bytes_at(segments: Sequence[DataSegment], place: Place) -> bytes | memoryvi
             first - segment.address : last - segment.address
         ]
     return bytes(joined)
-
-
-def _pages(places: Sequence[Place]) -> int:
-    mask = 0
-    for place in places:
-        mask |= place.pages
-    return mask

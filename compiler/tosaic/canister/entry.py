@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +15,10 @@ from tosaic.wasm.module import DataSegment
 from tosaic.wasm.program import SegmentCode
 
 _COMPARED = ((8, "i64.load"), (4, "i64.load32_u"), (2, "i64.load16_u"), (1, "i64.load8_u"))
+
+
+STABLE = 1 << 32
+"""In page masks the pages of stable memory follow those of the heap: its byte 0 has this address."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,20 @@ class Entry:
     def append(self, place: Place) -> None:
         """Append bytes to the reply."""
         self.system("msg_reply_data_append", place.address, place.size, size=place.size, reads=[place])
+
+    def read_stable(self, place: Place, offset: int) -> None:
+        """Fill a place from stable memory."""
+        for value in (place.address, offset, place.size):
+            self.function.i64(value)
+        self.system("stable64_read", size=place.size, writes=[place])
+        self.reads |= Place(STABLE + offset, place.size).pages
+
+    def write_stable(self, place: Place, offset: int) -> None:
+        """Put a place into stable memory."""
+        for value in (offset, place.address, place.size):
+            self.function.i64(value)
+        self.system("stable64_write", size=place.size, reads=[place])
+        self.writes |= Place(STABLE + offset, place.size).pages
 
     def load(self, place: Place) -> None:
         """Push an i32 of the canister's state."""
@@ -205,6 +225,11 @@ class Entry:
             self.function.i32(text.size)
             self.function.call_system(IC0[how], text.size if how == "msg_reject" else 0)
             self.function.op("return")
+
+
+def pages_of(places: Sequence[Place]) -> int:
+    """The touched pages of several places as a bit mask."""
+    return functools.reduce(operator.or_, (place.pages for place in places), 0)
 
 
 def _pieces(size: int) -> list[tuple[int, int, str]]:

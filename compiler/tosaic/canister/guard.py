@@ -29,7 +29,7 @@ class Guard:
         if access.everyone:
             return
         entry.store_caller(self.caller)
-        self._push_is_stranger(entry, access)
+        self.push_is_stranger(entry, access)
         entry.refuse_if(text)
 
     def filter(self, methods: Mapping[str, Access], control: Region, prices: PriceList) -> Entry:
@@ -46,7 +46,7 @@ class Guard:
         f.i32(0)
         for access in dict.fromkeys(methods.values()):
             self._push_is_named(entry, name, [method for method in methods if methods[method] == access])
-            self._push_is_stranger(entry, access)
+            self.push_is_stranger(entry, access)
             f.op("i32.and")
             f.op("i32.or")
         f.op("i32.eqz")
@@ -54,7 +54,7 @@ class Guard:
             entry.system("accept_message")
         return entry
 
-    def _push_is_stranger(self, entry: Entry, access: Access) -> None:
+    def push_is_stranger(self, entry: Entry, access: Access) -> None:
         """Push whether the caller, who is in its place, has no access."""
         f = entry.function
         if access.controllers:

@@ -68,6 +68,11 @@ def initial_state() -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
+def message_blocks(size: int) -> int:
+    """The blocks of a message of so many bytes, its padding included."""
+    return (size + 9 + BLOCK_BYTES - 1) // BLOCK_BYTES
+
+
 def last_block(size: int) -> bytes:
     """The padding of a message of so many bytes, a multiple of 64: a block of its own."""
     return b"\x80".ljust(BLOCK_BYTES - 8, b"\0") + (8 * size).to_bytes(8, "big")
@@ -76,6 +81,14 @@ def last_block(size: int) -> bytes:
 def state_of(digest: bytes) -> bytes:
     """A digest as the state lies in memory: little-endian words."""
     return b"".join(digest[i : i + 4][::-1] for i in range(0, DIGEST_BYTES, 4))
+
+
+def push_digest(f: Function, state: int, half: int) -> None:
+    """Push 16 bytes, from the byte `half` on, of the digest that the state at this address stands for."""
+    f.i32(state)
+    f.memory("v128.load", half)
+    f.v128(_BIG_ENDIAN_WORDS)
+    f.op("i8x16.swizzle")
 
 
 def _load_words(f: Function, address: int) -> list[int]:

@@ -93,6 +93,16 @@ def summary(manifest: Mapping[str, Any]) -> str:
     )
 
 
+def store_summary(manifest: Mapping[str, Any]) -> str:
+    """What a store keeps, for whom, and what its messages take."""
+    messages = ", ".join(f"{m['name']} {m['predicted']:,}" for m in manifest["messages"])
+    return (
+        f"a store for {manifest['most_chunks']:,} chunks of at most {_bytes(manifest['chunk_bytes'])}, written by "
+        f"{manifest['writers']}, read by {manifest['access']} and whom a controller allows; instructions of a message: "
+        f"{messages}"
+    )
+
+
 def _shape(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes)) or "scalar"
 

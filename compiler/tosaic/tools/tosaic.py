@@ -12,7 +12,7 @@ from typing import Any
 
 from tosaic.errors import TosaicError
 from tosaic.tensors.formats import suffixes
-from tosaic.tools import arguments, tensor
+from tosaic.tools import arguments, store, tensor
 from tosaic.tools.exits import Exit, report_bug, version_text
 
 
@@ -107,13 +107,16 @@ def _run(options: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from tosaic.artifact import folder
     from tosaic.report import limits_table, segments_table, tensors_table
-    from tosaic.report.tables import summary
+    from tosaic.report.tables import store_summary, summary
 
     artifact = folder.read(options.artifact)
     if options.html:
-        _write_page(Path(options.html), artifact)
+        _write_page(Path(options.html), artifact.of_kind(folder.MODEL))
     if options.json:
         _print_json(dict(artifact.manifest))
+        return
+    if artifact.manifest["kind"] == folder.STORE:
+        print(store_summary(artifact.manifest))
         return
     print(
         summary(artifact.manifest),
@@ -158,6 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(_command(commands, "run", _run, "run an artifact in the local replica"))
     _add_inspect(_command(commands, "inspect", _inspect, "say what is in an artifact and what it costs"))
     _add_verify(_command(commands, "verify", _verify, "check an artifact, and that a model compiles to it"))
+    store.add_arguments(
+        _command(commands, "store", store.run, "make a canister that keeps weights for others")
+    )
     tensor.add_commands(_commands(commands, "tensor", "look into files of tensors and convert them"))
     return parser
 
