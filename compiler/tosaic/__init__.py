@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
     from tosaic.model import Model, RunResult, load
     from tosaic.options import CompileOptions
-    from tosaic.verify import verify
+    from tosaic.verification import verify
 
 _HOMES = {
     "Artifact": "tosaic.artifact.folder",
@@ -30,7 +30,7 @@ _HOMES = {
     "load": "tosaic.model",
     "lower_to_tosa": "tosaic.driver",
     "survey": "tosaic.driver",
-    "verify": "tosaic.verify",
+    "verify": "tosaic.verification",
 }
 """Public name -> module that has it, imported when the name is first used."""
 

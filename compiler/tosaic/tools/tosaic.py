@@ -128,7 +128,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from tosaic.verify import verify
+    from tosaic.verification import verify
 
     done = verify(options.artifact, options.model, arguments.read_constants(options.constant))
     if options.json:

@@ -110,7 +110,7 @@ def test_another_model_is_told_from_the_artifact_s(compiled, tmp_path):
 def test_other_versions_are_named(artifact):
     toolchain = {**artifact.manifest["toolchain"], "numpy": "1.0"}
     model = onnx.parser.parse_model(PERCEPTRON)
-    from tosaic.verify import _check_reproduced  # what differs first is the manifest in the module
+    from tosaic.verification import _check_reproduced  # what differs first is the manifest in the module
 
     changed = folder.Artifact(artifact.path, {**artifact.manifest, "toolchain": toolchain})
     with pytest.raises(TosaicError, match=r"compiled with numpy 1\.0 \(here "):
