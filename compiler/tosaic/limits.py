@@ -21,6 +21,7 @@ _ENTRY_POINTS = frozenset(
     "canister_init canister_pre_upgrade canister_post_upgrade canister_inspect_message canister_heartbeat "
     "canister_global_timer canister_on_low_wasm_memory".split()
 )
+COMPILATION = "instructions to compile the module"
 LESS_CODE = (
     "give a larger --limit, which cuts fewer operators into parts, or a smaller input (-b, --input-shape)"
 )
@@ -54,7 +55,7 @@ def module_usage(
             LESS_CODE,
         ),
         (
-            "instructions to compile the module",
+            COMPILATION,
             sum(operators) * prices.compile_per_operator,
             "install_instructions",
             LESS_CODE,

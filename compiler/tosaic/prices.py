@@ -79,6 +79,11 @@ class PriceList:
         return self.document["module"]["compile_cost_per_wasm_instruction"]
 
     @cached_property
+    def upload_chunk(self) -> int:
+        """Charged for every chunk that is uploaded to a canister's chunk store, even if it is there already."""
+        return self.document["module"]["upload_chunk_instructions"]
+
+    @cached_property
     def digest(self) -> str:
         """The sha256 of the document: which prices a prediction was made with."""
         return hashlib.sha256(json.dumps(self.document, sort_keys=True).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from tosaic.model import ExecutedMessage
+    from tosaic.plan import Upload, UploadPlan
 
 WIDTH = 110
 
@@ -77,6 +79,14 @@ def limits_table(manifest: Mapping[str, Any]) -> str:
     return render(_table(["limit", "used", "allowed", "share"], rows))
 
 
+def uploads_table(plan: UploadPlan) -> str:
+    """What must be uploaded and what is there, consecutive chunks in a row."""
+    rows = [_uploads_row(list(group)) for _, group in itertools.groupby(plan.uploads, _upload_kind)]
+    rows.append(("install_chunked_code", "", "", "", "", f"{plan.install_cycles:,}"))
+    rows.append(("total", "", "", "", f"{plan.bytes:,}", f"{plan.cycles:,}"))
+    return render(_table(["method", "chunks", "hold", "", "bytes to upload", "cycles"], rows, left=4))
+
+
 def summary(manifest: Mapping[str, Any]) -> str:
     """What an inference costs, in one line: instructions, messages, cycles, time and memory."""
     messages = manifest["messages"]
@@ -101,6 +111,19 @@ def store_summary(manifest: Mapping[str, Any]) -> str:
         f"{manifest['writers']}, read by {manifest['access']} and whom a controller allows; instructions of a message: "
         f"{messages}"
     )
+
+
+def _upload_kind(upload: Upload) -> tuple[str, str, bool]:
+    return upload.method, upload.holds, upload.there
+
+
+def _uploads_row(group: Sequence[Upload]) -> tuple[str, ...]:
+    first, last = group[0], group[-1]
+    numbers = str(first.number) if len(group) == 1 else f"{first.number} to {last.number}"
+    if first.there:
+        return first.method, numbers, first.holds, "there", "", ""
+    size, cycles = sum(upload.bytes for upload in group), sum(upload.cycles for upload in group)
+    return first.method, numbers, first.holds, "to upload", f"{size:,}", f"{cycles:,}"
 
 
 def _shape(sizes: Sequence[int]) -> str:

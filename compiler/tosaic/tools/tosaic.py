@@ -127,6 +127,24 @@ def _inspect(options: argparse.Namespace) -> None:
     )
 
 
+def _plan(options: argparse.Namespace) -> None:
+    from tosaic.artifact import folder
+    from tosaic.plan import plan_uploads, read_have
+    from tosaic.prices import PriceList
+    from tosaic.report import uploads_table
+    from tosaic.upload_script import write_script
+
+    artifact, prices = folder.read(options.artifact).of_kind(folder.MODEL), PriceList.load()
+    have = frozenset[str]().union(*(read_have(file) for file in options.have))
+    plan = plan_uploads(artifact.manifest, have, prices)
+    if options.script:
+        write_script(options.script, artifact.path, plan, prices.limits["chunk_bytes"])
+    if options.json:
+        _print_json(plan.document())
+        return
+    print(uploads_table(plan))
+
+
 def _verify(options: argparse.Namespace) -> None:
     from tosaic.verification import verify
 
@@ -160,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compile(_command(commands, "compile", _compile, "compile ONNX or TOSA to an artifact"))
     _add_run(_command(commands, "run", _run, "run an artifact in the local replica"))
     _add_inspect(_command(commands, "inspect", _inspect, "say what is in an artifact and what it costs"))
+    _add_plan(_command(commands, "plan", _plan, "say what must be uploaded, and what that costs"))
     _add_verify(_command(commands, "verify", _verify, "check an artifact, and that a model compiles to it"))
     store.add_arguments(
         _command(commands, "store", store.run, "make a canister that keeps weights for others")
@@ -246,6 +265,21 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _commands(commands: Any, name: str, help: str) -> Any:
     parser = commands.add_parser(name, help=help, description=help)
     return parser.add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("artifact", metavar="ARTIFACT")
+    add(
+        "--have",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CHUNKS.json",
+        help="chunks that are there: what stored_chunks replies, or another artifact",
+    )
+    add("--script", type=Path, metavar="FILE", help="write the calls as a shell script for dfx")
+    add("--json", action="store_true", help="print the plan")
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
