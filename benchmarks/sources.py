@@ -11,6 +11,7 @@ import networks
 import numpy as np
 import onnx
 from onnx import helper
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 MOST_INDEX = 100
 """Random integer inputs are below this, so that they are indices of every table."""
@@ -29,8 +30,10 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the model and of its inputs, values, dtypes and shapes."""
+        """The sha256 of the model with its external data and of its inputs, values, dtypes and shapes."""
         found = hashlib.sha256(self.path.read_bytes())
+        for file in external_files(self.path):
+            found.update(file.read_bytes())
         for name, array in self.inputs.items():
             found.update(f"{name} {array.dtype} {array.shape}".encode())
             found.update(np.ascontiguousarray(array).tobytes())
@@ -52,6 +55,13 @@ def given_models(folder: Path) -> Iterator[Source]:
     for path in sorted(folder.glob("*.onnx")):
         with np.load(path.with_suffix(".inputs.npz")) as stored:
             yield Source(path, {name: stored[name] for name in stored.files})
+
+
+def external_files(model: Path) -> list[Path]:
+    """The files beside the model that hold weights."""
+    tensors = onnx.load(model, load_external_data=False).graph.initializer
+    names = {ExternalDataInfo(tensor).location for tensor in tensors if uses_external_data(tensor)}
+    return [model.parent / name for name in sorted(names)]
 
 
 def _random_values(entry: onnx.ValueInfoProto, random: np.random.Generator) -> np.ndarray:

@@ -2,8 +2,8 @@
 //
 //     node session.mjs REQUEST.json
 //
-// REQUEST: {module, model, counter, start, runs, inputs: [{name, type, dims, file}], outputs: [name], answer}. `counter` and
-// `start` are the names of the exports that the meter adds. ANSWER: {load, runs: [instructions], memory_bytes, outputs: [{name, type,
+// REQUEST: {module, model, external: [{path, file}], counter, start, runs, inputs: [{name, type, dims, file}], outputs:
+// [name], answer}. `counter` and `start` are the names of the exports that the meter adds. ANSWER: {load, runs: [instructions], memory_bytes, outputs: [{name, type,
 // dims, file}]}; the files of outputs lie beside it.
 
 import fs from "node:fs";
@@ -54,7 +54,11 @@ ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmBinary = fs.readFileSync(request.module);
 ort.env.logLevel = "error";
 const model = fs.readFileSync(request.model);
-const [load, session] = await counted(() => ort.InferenceSession.create(model, { executionProviders: ["wasm"] }));
+const options = {
+  executionProviders: ["wasm"],
+  externalData: request.external.map(({ path, file }) => ({ path, data: fs.readFileSync(file) })),
+};
+const [load, session] = await counted(() => ort.InferenceSession.create(model, options));
 const inputs = Object.fromEntries(request.inputs.map((input) => [input.name, tensor(input)]));
 const runs = [];
 let outputs;
