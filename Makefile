@@ -28,7 +28,7 @@ conformance: .venv/test ## Arm's conformance cases for TOSA, 200 an operator
 	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py
 
 bench: .venv/test ## the figures of the README; MODELS=DIR: of other models
-	$(BIN)/python benchmarks/run.py $(if $(MODELS),--models $(MODELS))
+	$(BIN)/python benchmarks/run.py $(if $(MODELS),--models $(MODELS)) $(if $(PRICES),--prices $(PRICES))
 
 clean: ## remove the environment and what the demo wrote
 	rm -rf .venv build

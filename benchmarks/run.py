@@ -4,7 +4,8 @@
 
 Without --models the networks of networks.py are measured; DIR holds other models as NAME.onnx with NAME.inputs.npz.
 Every model is compiled and run in the replica, so every count is metered; the run fails where a prediction differs.
-onnxruntime-web runs under the same meter. --prices counts with another price list; --write puts the tables into
+onnxruntime-web runs under the same meter. --prices counts with another price list, of which the file needs to hold no
+more than what differs (third_party/ic/older_prices.json is one); --write puts the tables into
 benchmarks/README.md. What was measured is kept in build/bench as long as nothing changes that it depends on, so a
 run that was interrupted goes on where it was.
 """
@@ -12,6 +13,7 @@ run that was interrupted goes on where it was.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -73,6 +75,18 @@ def write(text: str, section: str, command: str) -> None:
     README.write_text(f"{before}{begin}\n\n`{command}`\n\n{text}\n\n{end}{after}")
 
 
+def written_prices(changes: Path) -> Path:
+    """The price list that ships with the changes laid over it, section by section, as a file."""
+    document = dict(PriceList.load().document)
+    for section, content in json.loads(changes.read_text()).items():
+        document[section] = {**document.get(section, {}), **content}
+    prices = PriceList(document)
+    path = KEPT / f"prices.{prices.digest[:16]}.json"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    return path
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=Path, help="folder of models instead of the built-in networks")
@@ -87,7 +101,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     if given.prices:
-        os.environ[OVERRIDE] = str(given.prices.resolve())
+        os.environ[OVERRIDE] = str(written_prices(given.prices))
     if not given.no_web:
         onnxruntime_web.install()
     prices, kept = PriceList.load(), Kept(KEPT)
@@ -98,9 +112,9 @@ def main() -> None:
     notes: list[str] = []
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        for source in given_models(given.models) if given.models else own_networks(Path(folder)):
-            if chosen and source.name not in chosen:
-                continue
+        for source in (
+            given_models(given.models, chosen) if given.models else own_networks(Path(folder), chosen)
+        ):
             try:
                 rows.append(cost_row(kept, source, prices, not given.no_web, notes))
                 found_cuts += cuts(kept, source, prices, rows[-1].figures, limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,19 +40,21 @@ class Source:
         return found.hexdigest()
 
 
-def own_networks(folder: Path) -> Iterator[Source]:
-    """The networks of networks.py, written to the folder one after the other, with random inputs."""
-    for name, build in networks.NETWORKS.items():
-        model = build()
+def own_networks(folder: Path, chosen: Collection[str] = ()) -> Iterator[Source]:
+    """The networks of networks.py, or those chosen, written to the folder one by one, with random inputs."""
+    for name in filter(lambda name: not chosen or name in chosen, networks.NETWORKS):
+        model = networks.NETWORKS[name]()
         path = folder / f"{name}.onnx"
         onnx.save(model, path)
         random = np.random.default_rng(0)
         yield Source(path, {entry.name: _random_values(entry, random) for entry in model.graph.input})
 
 
-def given_models(folder: Path) -> Iterator[Source]:
-    """NAME.onnx with NAME.inputs.npz, by name."""
+def given_models(folder: Path, chosen: Collection[str] = ()) -> Iterator[Source]:
+    """NAME.onnx with NAME.inputs.npz, all or those chosen, by name."""
     for path in sorted(folder.glob("*.onnx")):
+        if chosen and path.stem not in chosen:
+            continue
         with np.load(path.with_suffix(".inputs.npz")) as stored:
             yield Source(path, {name: stored[name] for name in stored.files})
 

@@ -1,0 +1,96 @@
+"""The benchmark itself: what it keeps, what it tabulates, other price lists, and its networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import figures
+import networks
+import numpy as np
+import onnx
+import pytest
+import run
+from figures import Figures, Kept
+from onnxruntime_web import WebFigures
+from sources import Source, given_models, own_networks
+from tables import Cut, Row, cost_table, cut_table
+
+from tosaic.prices import OVERRIDE, PriceList
+
+OLDER = Path(__file__).parents[2] / "third_party" / "ic" / "older_prices.json"
+FIGURES = Figures(1000, 2000, 10, 2010, 2010, True, 1, 1 << 20, 2 << 20, 1 << 20, 0.5, 100)
+WEB = WebFigures(8000, 9000, 10_000, 16 << 20)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return next(own_networks(tmp_path_factory.mktemp("networks"), ["keyword_spotting"]))
+
+
+def test_what_is_kept_is_not_measured_again(tmp_path: Path, source: Source) -> None:
+    kept = Kept(tmp_path / "kept")
+    runs: list[dict] = []
+
+    def measure() -> dict:
+        runs.append({"run": len(runs)})
+        return runs[-1]
+
+    first = kept.measured("kind", source, ["a"], measure)
+    assert kept.measured("kind", source, ["a"], measure) == first
+    kept.measured("kind", source, ["another price list"], measure)
+    kept.measured("kind", replace(source, inputs={}), ["a"], measure)
+    assert len(runs) == 3
+
+
+def test_every_figure_of_a_model_is_measured(source: Source) -> None:
+    found = figures.measure(source)
+    assert found.exact
+    assert found.predicted == found.metered == found.instructions + found.page_touch
+    assert 1.5 < found.instructions / found.macs < 2.5
+    assert 0 < found.live_bytes <= found.arena_bytes < found.module_bytes
+
+
+def test_an_older_price_list_changes_the_figures_and_not_the_code(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "KEPT", tmp_path)
+    monkeypatch.setenv(OVERRIDE, str(run.written_prices(OLDER)))
+    prices = PriceList.load()
+    assert (prices.operators["f32.add"], prices.operators["f32x4.add"], prices.page_access) == (20, 1, 0)
+    assert prices.system_call("msg_reply") == 500
+    found = figures.measure(source)
+    assert found.exact
+    assert 1.0 < found.instructions / found.macs < 1.5
+
+
+def test_a_folder_of_models_brings_its_inputs(tmp_path: Path, source: Source) -> None:
+    onnx.save(onnx.load(source.path), tmp_path / "model.onnx")
+    np.savez(tmp_path / "model.inputs.npz", **source.inputs)
+    (found,) = given_models(tmp_path)
+    assert (found.name, found.digest) == ("model", source.digest)
+    assert list(given_models(tmp_path, ["another"])) == []
+
+
+def test_the_table_compares_and_leaves_out_what_does_not_apply() -> None:
+    rows = [Row("a", FIGURES, WEB), Row("b", replace(FIGURES, macs=0, predicted=4020, exact=False))]
+    lines = cost_table(rows).splitlines()
+    assert lines[2] == (
+        "| a | 0.0 | 0.0 | 2.00 | 0.0 | exact | 1 | 1.00 | 2.00 | 2.00 | 0.5 | 100 | 0.0 | 8.00 | 16 | 4.00 |"
+    )
+    assert lines[3].endswith("|  | 0.0 | <= (+100.0%) | 1 | 1.00 | 2.00 | 2.00 | 0.5 | 100 |  |  |  |  |")
+    assert lines[5:] == [
+        "Geometric mean of the ratio over 1 models: 4.00; lowest 4.00.",
+        "Every message of 1 models took exactly what was predicted."
+        " The other 1 have bounds, which no message exceeded.",
+    ]
+
+
+def test_the_overhead_of_a_cut_is_over_all_messages() -> None:
+    cut = Cut("a", 1000, replace(FIGURES, predicted=2211, messages=3), FIGURES)
+    assert cut_table([cut]).splitlines()[2] == "| a | 1,000 | 3 | 0.0 | 0.0 | +10.00% |"
+
+
+@pytest.mark.parametrize("name", ["gru_keywords", "lstm_forecast", "bert_mini", "vit_tiny"])
+def test_the_networks_are_valid(name: str) -> None:
+    onnx.checker.check_model(networks.NETWORKS[name](), full_check=True)
