@@ -83,8 +83,10 @@ class _Messages:
     def overhead(self, index: int, last: bool) -> Charge:
         return self.model.overhead(self.program, index, last)
 
-    def closing(self, segments: int) -> Charge | None:
-        return self.model.closing(self.program, segments)
+    def closing_cost(self, segments: int) -> int:
+        """Of the message that only replies after so many segments; 0 if there is none."""
+        closing = self.model.closing(self.program, segments)
+        return 0 if closing is None else self.cost(closing)
 
     def cost(self, charge: Charge) -> int:
         return message_instructions(self.model, charge)
@@ -120,13 +122,12 @@ def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) ->
         if best is not None and index >= best.messages:
             break
         inner, last = messages.overhead(index, False), messages.overhead(index, True)
-        closing = messages.closing(index + 1)
+        closing = messages.closing_cost(index + 1)
         following: dict[int, tuple[int, int]] = {}
         for start, (paid, _) in sorted(layers[index].items()):
             ending = messages.cost(endings[start] + last)
-            if ending <= limit:
-                total = paid + ending + (messages.cost(closing) if closing else 0)
-                found = _Cut(index + 1 + (closing is not None), total, _trace_back(layers, start))
+            if max(ending, closing) <= limit:
+                found = _Cut(index + 1 + (closing > 0), paid + ending + closing, _trace_back(layers, start))
                 best = found if best is None else min(best, found)
             for end, cost in enumerate(costs(start, inner), start + 1):
                 if end not in following or paid + cost < following[end][0]:
@@ -175,8 +176,10 @@ def _too_small(kernels: Sequence[KernelCost], limit: int, messages: _Messages) -
         messages.cost(kernel.charge + messages.overhead(index, index == len(kernels) - 1))
         for index, kernel in enumerate(kernels)
     ] or [messages.cost(messages.overhead(0, True))]
-    enough = max(alone)
-    name = _describe(kernels[alone.index(enough)]) if kernels else "the message"
+    dearest = max(alone)
+    closing = messages.closing_cost(len(alone))
+    enough = max(dearest, closing)
+    name = "the reply" if closing > dearest or not kernels else _describe(kernels[alone.index(dearest)])
     return TosaicError(
         f"{name} needs {enough:,} instructions in one message, the limit is {limit:,}",
         f"a limit of {enough} or more works",
@@ -184,6 +187,8 @@ def _too_small(kernels: Sequence[KernelCost], limit: int, messages: _Messages) -
 
 
 def _describe(kernel: KernelCost) -> str:
+    if not kernel.ops:
+        return "copying arguments into the results"
     dearest = kernel.ops[max(range(len(kernel.ops)), key=lambda i: kernel.shares[i])]
     location = dearest.location
     name = f" '{location.name_str}'" if isinstance(location, ir.NameLoc) else ""

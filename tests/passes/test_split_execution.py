@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +28,7 @@ class UnevenModel(CountingModel):
         return super().overhead(program, index, last) + Charge(40 * (index % 2))
 
     def closing(self, program, segments):
-        return None if segments % 2 else Charge(11, reads=3)
+        return None if segments % 2 else Charge(11, reads=15)
 
 
 def costs_of(model, kernels, cuts):
@@ -54,6 +55,17 @@ def brute_force(model, kernels, limit):
 
 
 OP = SimpleNamespace(name="t.op", location=None)
+
+
+def test_the_limit_that_a_refusal_names_works():
+    copy = KernelCost((), (), Charge(900))
+    for kernels in ([copy], [copy, KernelCost((OP,), (1,), Charge(1))]):
+        with pytest.raises(TosaicError, match=r"the limit is 300; a limit of (\d+) or more works") as error:
+            best_cuts(kernels, 300, _Messages(UnevenModel(), None))
+        enough = int(re.search(r"a limit of (\d+)", str(error.value))[1])
+        best_cuts(kernels, enough, _Messages(UnevenModel(), None))
+
+
 kernel = st.builds(
     lambda instructions, reads, writes: KernelCost(
         (OP,), (instructions,), Charge(instructions, reads, writes)
@@ -74,6 +86,15 @@ def test_no_cut_is_better(model, kernels, limit):
             best_cuts(kernels, limit, messages)
     else:
         assert best_cuts(kernels, limit, messages) == expected[2]
+
+
+def test_the_message_that_only_replies_has_the_same_limit():
+    kernels = [KernelCost((OP,), (200,), Charge(200))] * 2
+    messages = _Messages(UnevenModel(), None)
+    assert messages.closing_cost(2) == 411
+    assert best_cuts(kernels, 411, messages) == (1,)
+    with pytest.raises(TosaicError, match="the reply needs 411 instructions"):
+        best_cuts(kernels, 410, messages)
 
 
 def split(program: Program, limit: int) -> list:

@@ -1,0 +1,58 @@
+"""Random programs over all element types: Arm's reference model gives the same bits, whatever is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import reference_model
+from tosaic.artifact.modules import parse_module
+from tosaic.driver import compile_to_canister
+from tosaic.errors import TosaicError
+from tosaic.options import CompileOptions
+from tosaic.prices import PriceList
+from tosaic.wasm.program import KernelStore, compile
+from wasm.program_runner import run_program
+from wasm.typed_programs import random_program
+from wasm.typed_programs.program import TypedProgram
+
+STORE = KernelStore(PriceList.load())
+
+
+def expected(case: TypedProgram) -> list[np.ndarray]:
+    try:
+        return reference_model.run(parse_module(case.text()), case.arrays)
+    except RuntimeError as error:
+        assume("UNPREDICTABLE" not in str(error))
+        raise
+
+
+def check(found: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> None:
+    for index, (output, reference) in enumerate(zip(found, references, strict=True)):
+        np.testing.assert_array_equal(output, reference, err_msg=f"result {index}")
+
+
+@given(st.integers(0, 1 << 30))
+def test_the_same_bits_as_the_reference_model(seed: int) -> None:
+    case = random_program(seed)
+    check(run_program(compile(parse_module(case.text()), kernels=STORE), case.arrays), expected(case))
+
+
+@given(st.integers(0, 1 << 30))
+def test_the_same_bits_after_cleaning_up_and_in_parts(seed: int) -> None:
+    case = random_program(seed, ops=10)
+    compilation = compile_to_canister(parse_module(case.text()), CompileOptions())
+    references = expected(case)
+    check(run_program(compilation.wasm_program, case.arrays), references)
+    dearest = max(message.instructions(compilation.prices) for message in compilation.canister.messages)
+    try:
+        cut = compile_to_canister(
+            parse_module(case.text()), CompileOptions(limit_instructions=dearest * 2 // 3)
+        )
+    except TosaicError as error:
+        assume("in one message" not in str(error))  # a kernel, or the reply, is nearly all there is
+        raise
+    check(run_program(cut.wasm_program, case.arrays), references)
