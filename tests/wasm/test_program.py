@@ -107,6 +107,30 @@ def test_equal_layers_share_their_code():
     assert len(set(compile(program, kernels=STORE).segments[0].function.callees())) == 1
 
 
+def test_a_kernel_that_runs_often_may_take_more_code():
+    """One step of a recurrent net, and five hundred."""
+
+    def first_kernel(steps):
+        lines = [
+            f"%{i + 1} = tosa.matmul %{i}, %w, %z, %z : (tensor<1x1x64xf32>, tensor<1x64x64xf32>, tensor<1xf32>, "
+            "tensor<1xf32>) -> tensor<1x1x64xf32>"
+            for i in range(steps)
+        ]
+        planned = plan(
+            parse(f"""
+            func.func @main(%0: tensor<1x1x64xf32>, %w: tensor<1x64x64xf32>) -> tensor<1x1x64xf32> {{
+              %z = "tosa.const"() {{values = dense<0.0> : tensor<1xf32>}} : () -> tensor<1xf32>
+              {chr(10).join(lines)}
+              return %{steps} : tensor<1x1x64xf32>
+            }}"""),
+            STORE,
+        )
+        return next(iter(planned.step_of.values())).kernel
+
+    one, many = first_kernel(1), first_kernel(500)
+    assert many.cost < one.cost
+
+
 def test_border_tensors_have_room_for_their_onnx_dtype():
     program = parse("""
       func.func @main(%x: tensor<6xi32> {ic.name = "ids", ic.dtype = "int64"})

@@ -65,15 +65,21 @@ Task = Call | Branch | Loop
 
 def calls_of(tasks: Sequence[Task]) -> Iterator[Call]:
     """All calls, in an order in which one iteration of every loop and both arms of every branch run."""
+    return (call for call, _ in call_counts(tasks))
+
+
+def call_counts(tasks: Sequence[Task], trips: int = 1) -> Iterator[tuple[Call, int]]:
+    """All calls in the order of `calls_of`, and how often each runs, at most."""
     for task in tasks:
         match task:
             case Branch():
-                yield task.condition
-                yield from calls_of([*task.then, *task.otherwise])
+                yield task.condition, trips
+                yield from call_counts([*task.then, *task.otherwise], trips)
             case Loop():
-                yield from calls_of([*task.test, task.condition, *task.body])
+                inside = trips * max(task.trips, 1)
+                yield from call_counts([*task.test, task.condition, *task.body], inside)
             case Call():
-                yield task
+                yield task, trips
 
 
 def loop_spans(tasks: Sequence[Task], first: int = 0) -> Iterator[range]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tosaic.limits import LESS_MEMORY
 from tosaic.prices import PAGE_BYTES, PriceList
-from tosaic.wasm.calls import Branch, Call, Loop, Placed, Task, calls_of, loop_spans
+from tosaic.wasm.calls import Branch, Call, Loop, Placed, Task, call_counts, calls_of, loop_spans
 from tosaic.wasm.function import Function
 from tosaic.wasm.graph import Border, Graph
 from tosaic.wasm.grouping import clusters
@@ -126,7 +127,8 @@ class WasmProgram:
 class KernelStore:
     """Kernels that were built, found again when the same is asked for: by a later layer, or after a split.
 
-    Kernels with the same code share one function, so a layer's code is there once however often its shape occurs.
+    Kernels with the same code share one function, so a layer's code is there once however often its shape occurs; and
+    the more often it runs, the more code it may take.
     """
 
     prices: PriceList
@@ -134,11 +136,19 @@ class KernelStore:
     _built: dict[tuple, tuple[Kernel, KernelRequest]] = field(default_factory=dict)
     _functions: dict[tuple, Function] = field(default_factory=dict)
 
-    def kernel(self, request: KernelRequest) -> Kernel:
+    def kernels(self, counts: Sequence[tuple[Call, int]]) -> dict[Call, Kernel]:
+        """The kernels of a program's calls, which run so often."""
+        runs: Counter[tuple] = Counter()
+        for call, count in counts:
+            runs[_shape_key(call.request)] += count
+        return {call: self.kernel(call.request, runs[_shape_key(call.request)]) for call, _ in counts}
+
+    def kernel(self, request: KernelRequest, runs: int = 1) -> Kernel:
         """The kernel for a request; the request is kept, since its arrays are known by where they are."""
-        key = _request_key(request)
+        key = (*_request_key(request), runs)
         if key not in self._built:
-            kernel = build(request, self.prices, self.options)
+            calls = self.options.calls_per_install * runs
+            kernel = build(request, self.prices, replace(self.options, calls_per_install=calls))
             function = self._functions.setdefault(kernel.function.content(), kernel.function)
             self._built[key] = (replace(kernel, function=function), request)
         return self._built[key][0]
@@ -163,10 +173,10 @@ def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BY
     graph = read(program)
     layout = lay_out(graph, clusters(graph), border_itemsize)
     tasks = [task for work in layout.works for task in work.calls]
-    calls = list(calls_of(tasks))
-    largest = max((place.buffer.bytes for call in calls for place in call.places), default=0)
+    counts = list(call_counts(tasks))
+    largest = max((place.buffer.bytes for call, _ in counts for place in call.places), default=0)
     _refuse_more_than_the_heap("bytes of a tensor", largest, kernels.prices)  # kernels know 32 bits
-    step_of = {call: Step(call, kernels.kernel(call.request)) for call in calls}
+    step_of = {call: Step(call, kernel) for call, kernel in kernels.kernels(counts).items()}
     chunk_bytes = kernels.prices.limits["chunk_bytes"]
     memory = plan_memory(layout, list(step_of.values()), control_bytes, chunk_bytes, list(loop_spans(tasks)))
     _refuse_more_than_the_heap("heap bytes", memory.memory_bytes, kernels.prices)
@@ -296,9 +306,18 @@ def _border(
     )
 
 
+def _shape_key(request: KernelRequest) -> tuple:
+    """What the code of a kernel depends on for the most part: everything but the constants in memory."""
+    return _key(request, lambda array: array is not None)
+
+
 def _request_key(request: KernelRequest) -> tuple:
     """What a kernel depends on. Arrays count by their memory: the store keeps them alive."""
-    operands = tuple((operand.view, _array_key(operand.array)) for operand in request.inputs)
+    return _key(request, _array_key)
+
+
+def _key(request: KernelRequest, key_of: Callable[[np.ndarray | None], Hashable]) -> tuple:
+    operands = tuple((operand.view, key_of(operand.array)) for operand in request.inputs)
     numbers = repr((sorted(request.attributes.items()), request.epilogue))  # tells 0.0 from -0.0
     return request.op, operands, request.outputs, request.result, numbers
 
