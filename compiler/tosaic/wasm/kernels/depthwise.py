@@ -46,17 +46,26 @@ def _paired(request: KernelRequest, prices: PriceList, options: KernelOptions) -
     if numbers.arithmetic.width != 2 or weights.array is None or weights.view.shape[3] != 1 or not adjacent:
         return None
     assembly = Assembly(request, prices, options)
-    target, bias = Target.whole(assembly), bias_of(assembly, BIAS_INPUT, numbers)
+    constant_bias = request.inputs[BIAS_INPUT].array
+    target = Target.whole(assembly)
+    bias = bias_of(assembly, BIAS_INPUT, numbers) if constant_bias is None else Bias(Place(BIAS_INPUT), 4)
     in_place = replace(numbers, left=Conversion("i8", "i8"))
     place, depthwise = _described(assembly, in_place, target, bias, padded=False)
-    depthwise = replace(depthwise, zero_point=numbers.left.zero_point)
+    zero_point = numbers.left.zero_point
+    depthwise = replace(depthwise, zero_point=zero_point, is_corrected=constant_bias is not None)
     tile = depthwise_pairs.choose(depthwise, prices, options)
     if depthwise.taps == 0 or tile is None:
         return None
     used = numbers.converted(_used_weights(request))[:, :, :, 0]
     rows = depthwise_pairs.weight_taps(depthwise.windows[VERTICAL], tile.height)
     packed = assembly.pack(WEIGHTS, depthwise_pairs.pack(used, rows))
-    streams = [place, packed, bias.place or packed, target.place, *target.fused_places]
+    if constant_bias is None:
+        biases = bias.place or packed
+    else:
+        biases = assembly.pack(
+            BIAS_INPUT, depthwise_pairs.corrected_biases(depthwise, tile, constant_bias, used)
+        )
+    streams = [place, packed, biases, target.place, *target.fused_places]
     assembly.call(depthwise_pairs.emit(depthwise, prices, options), streams)
     return assembly.kernel()
 

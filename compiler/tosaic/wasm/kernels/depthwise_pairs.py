@@ -3,7 +3,8 @@
 The input rows of a tile are taken in pairs, from the first row of its first window on. A pair of pixels of 8 channels
 becomes two vectors of 4 channels, where each lane holds the two rows as i16; it is formed once and stays in locals
 while windows meet it. A weight vector holds the two weights of a pair in the same way, zero for a row that is not in
-the window, so a window may begin on either row of a pair. Rows on the border are zeros, columns on it are left out.
+the window, so a window may begin on either row of a pair. A row on the border holds the zero point, columns and pairs
+of rows on it are left out. A constant bias takes the zero point in: less the zero point times the weights that count.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -31,6 +32,7 @@ from tosaic.wasm.kernels.depthwise_walk import (
     Strip,
     Window,
     channel_axis,
+    cheapest,
     cross,
     install_share,
     output_offsets,
@@ -45,13 +47,16 @@ CHANNELS = 8
 """Channels that are loaded at once: two vectors of sums."""
 
 HALVES = ("low", "high")
-_INTERLEAVED = {
-    "low": [byte + row * 16 for lane in range(0, 8, 2) for row in range(2) for byte in (lane, lane + 1)],
-    "high": [byte + row * 16 for lane in range(8, 16, 2) for row in range(2) for byte in (lane, lane + 1)],
-}
+_INTERLEAVED = [channel + 16 * row for channel in range(CHANNELS) for row in range(2)]
 
 Taps = tuple[int | None, int | None]
 """The taps of a window that meet the first and the second row of a pair."""
+
+Term = tuple[int, Taps, int, int]
+"""A pair of rows, its taps, a column of the window, and the input column that it meets."""
+
+Counted = tuple[tuple[int, ...], tuple[int, ...]]
+"""The rows and the columns of a window that count at an output."""
 
 
 def window_pairs(window: Window, output: int) -> dict[int, Taps]:
@@ -89,6 +94,42 @@ class Tile:
     width: int
 
 
+def counted(d: Depthwise, tile: Tile) -> list[Counted]:
+    """All that can count, where that makes a difference; each has a row of biases."""
+    if not (d.is_corrected and d.zero_point):
+        return [tuple(tuple(range(window.taps)) for window in d.windows)]  # type: ignore[list-item]
+    tall, wide = d.windows
+    return list(itertools.product(_all_rows(tall, tile.height), _all_columns(wide, tile.width)))
+
+
+@lru_cache(maxsize=512)
+def _all_rows(window: Window, height: int) -> tuple[tuple[int, ...], ...]:
+    found = strips(window, height)
+    outputs = ((strip, output) for strip in found for output in range(len(strip.taps)))
+    return tuple(dict.fromkeys(_counted_rows(_met(window, *output)) for output in outputs))
+
+
+@lru_cache(maxsize=512)
+def _all_columns(window: Window, width: int) -> tuple[tuple[int, ...], ...]:
+    found = strips(window, width)
+    return tuple(dict.fromkeys(_counted_columns(taps) for strip in found for taps in strip.taps))
+
+
+def corrected_biases(d: Depthwise, tile: Tile, bias: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The biases for each of `counted`, channels filled up to whole octets; weights [rows, columns, channels]."""
+    sums = [weights[np.ix_(*found)].sum(axis=(0, 1), dtype=np.int64) for found in counted(d, tile)]
+    table = (bias.reshape(1, -1) - d.zero_point * np.stack(sums)).astype(np.int32)
+    return np.pad(table, ((0, 0), (0, -table.shape[1] % CHANNELS))).reshape(-1)
+
+
+def _counted_rows(met: Mapping[int, Taps]) -> tuple[int, ...]:
+    return tuple(sorted(tap for taps in met.values() for tap in taps if tap is not None))
+
+
+def _counted_columns(taps: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(tap for tap, _ in taps)
+
+
 @lru_cache(maxsize=512)
 def choose(d: Depthwise, prices: PriceList, options: KernelOptions) -> Tile | None:
     """The tile with the least price for all calls and one install; None if none keeps the limits."""
@@ -98,8 +139,8 @@ def choose(d: Depthwise, prices: PriceList, options: KernelOptions) -> Tile | No
         if height <= tall.outputs and width <= wide.outputs:
             price = _price(d, height, width, prices, options)
             if price is not None:
-                priced.append((price, height, width))
-    return Tile(*min(priced)[1:]) if priced else None
+                priced.append((price, Tile(height, width)))
+    return cheapest(priced, lambda tile: _code(d, tile, prices), options)
 
 
 def _price(d: Depthwise, height: int, width: int, prices: PriceList, options: KernelOptions) -> float | None:
@@ -107,26 +148,29 @@ def _price(d: Depthwise, height: int, width: int, prices: PriceList, options: Ke
     weights = len(weight_taps(d.windows[VERTICAL], height)) * d.windows[HORIZONTAL].taps
     live = 2 * len(window_pairs(d.windows[VERTICAL], 0)) * h.widest
     held = sum(d.epilogue.held_locals(CHANNELS, index) for index in still_inputs(d))
-    if live + 2 * weights + held + PASSING_LOCALS > options.locals:
+    biases = 2 * len(counted(d, Tile(height, width)))
+    if live + 2 * weights + held + biases + PASSING_LOCALS > options.locals:
         return None
     bodies = bool(d.columns >= CHANNELS) + bool(d.columns % CHANNELS)
-    pieces = 8 * v.code_products * h.code_products + 16 * v.code_loads * h.code_loads
+    subtracts = d.zero_point != 0 and not d.is_corrected
+    pieces = 8 * v.code_products * h.code_products + (11 + 4 * subtracts) * v.code_loads * h.code_loads
     ends = ends_of(d.epilogue, prices, 2).operators * v.code_outputs * h.code_outputs
     operators = bodies * (pieces + ends)
-    shuffles = bodies * 2 * v.code_loads * h.code_loads
+    shuffles = bodies * v.code_loads * h.code_loads
     install = install_share(operators, len(ZERO) * shuffles, prices, options)
     if install is None:
         return None
     price = prices.operators
     get = price["local.get"]
     product = 2 * get + price["i32x4.dot_i16x8_s"] + price["i32x4.add"]
-    formed = 14 * get + 2 * price["i8x16.shuffle"] + (4 * get if d.zero_point else 0)
+    formed = 10 * get + price["i8x16.shuffle"] + 4 * get * subtracts
     octet = (
         2 * v.products * h.products * product
         + v.loads * h.loads * formed
         + 8 * get * v.outputs * h.outputs
         + 16 * get * v.tiles * h.tiles
         + 6 * get * weights
+        + 3 * get * biases
     )
     return octet * math.ceil(d.columns / CHANNELS) * d.batch.size + install
 
@@ -155,13 +199,17 @@ def _met(window: Window, strip: Strip, output: int) -> dict[int, Taps]:
     return {pair: taps for pair, taps in pairs.items() if inside & {2 * pair, 2 * pair + 1}}
 
 
-@lru_cache(maxsize=512)
 def emit(d: Depthwise, prices: PriceList, options: KernelOptions) -> Function:
     """A function that takes the addresses of all streams (i32) and computes the convolution."""
-    f = Function("depthwise", prices, ("i32",) * len(d.column_steps))
     tile = choose(d, prices, options)
     if tile is None:
         raise ValueError("no tile fits")
+    return _code(d, tile, prices)
+
+
+@lru_cache(maxsize=512)
+def _code(d: Depthwise, tile: Tile, prices: PriceList) -> Function:
+    f = Function("depthwise", prices, ("i32",) * len(d.column_steps))
     nest(f, collapsed([d.batch]), lambda: _channels(f, d, tile))
     return f
 
@@ -191,7 +239,7 @@ class _Octet:
     tile: Tile
     channels: int
     _weights: dict[tuple[Taps, int, int], int] = field(default_factory=dict)
-    _bias: list[int] = field(default_factory=list)
+    _bias: dict[tuple[Counted, int], int] = field(default_factory=dict)
     _held: Held = field(default_factory=dict)
 
     @property
@@ -199,32 +247,34 @@ class _Octet:
         return range(-(-self.channels // 4))
 
     def emit(self) -> None:
-        """Bias, weights, zero point and what the ends of all pixels share into locals, then all tiles."""
+        """Biases, weights and what the ends of all pixels share into locals, then all tiles."""
         self._load_bias()
         self._hold_still_inputs()
         self._load_weights()
-        self._zero_point = self.f.local("v128")
-        self.f.v128(self.d.zero_point.to_bytes(2, "little", signed=True) * CHANNELS)
-        self.f.set(self._zero_point)
         vertical, horizontal = (
             strips(window, size) for window, size in zip(self.d.windows, (self.tile.height, self.tile.width))
         )
         for v, h in itertools.product(vertical, horizontal):
             cross(self.f, self.d, v, h, partial(self._tile, v, h))
-        self.f.release(self._zero_point, *self._bias, *self._weights.values(), *self._held.values())
+        self.f.release(*self._bias.values(), *self._weights.values(), *self._held.values())
 
     def _lanes(self, half: int) -> int:
         return min(4, self.channels - 4 * half)
 
     def _load_bias(self) -> None:
-        self._bias = [self.f.local("v128") for _ in self.halves]
-        for half, local in zip(self.halves, self._bias):
-            if self.d.bias_start == "scalar":
-                self.f.get(BIAS)
-                self.f.memory("v128.load32_splat")
-            else:
-                load_words(self.f, BIAS, 16 * half, self._lanes(half) if self.d.exact_bias else 4)
-            self.f.set(local)
+        row = 4 * CHANNELS * math.ceil(self.d.columns / CHANNELS)
+        for number, found in enumerate(counted(self.d, self.tile)):
+            for half in self.halves:
+                self._push_bias(number * row + 16 * half, self._lanes(half))
+                self._bias[found, half] = self.f.local("v128")
+                self.f.set(self._bias[found, half])
+
+    def _push_bias(self, offset: int, lanes: int) -> None:
+        if self.d.bias_start == "scalar":
+            self.f.get(BIAS)
+            self.f.memory("v128.load32_splat")
+        else:
+            load_words(self.f, BIAS, offset, lanes if self.d.exact_bias else 4)
 
     def _hold_still_inputs(self) -> None:
         epilogue = self.d.epilogue
@@ -244,17 +294,26 @@ class _Octet:
     def _tile(self, v: Strip, h: Strip) -> None:
         window = self.d.windows[VERTICAL]
         met = [_met(window, v, output) for output in range(len(v.taps))]
-        pairs = _Pairs(self.f, self.d, self.channels, self._zero_point, v, self._uses(met, h))
+        pairs = _Pairs(self.f, self.d, self.channels, v, self._uses(met, h))
         for (row, taps_of), (column, columns) in itertools.product(enumerate(met), enumerate(h.taps)):
             terms = [(pair, taps, j, x) for pair, taps in taps_of.items() for j, x in columns]
             for pair, _, _, x in terms:
                 pairs.form(pair, x)
-            self._store(output_offsets(self.d, row, column, 0), terms, pairs)
+            bias = self._bias_of(_counted_rows(taps_of), _counted_columns(columns))
+            self._store(output_offsets(self.d, row, column, 0), bias, terms, pairs)
             for pair, _, _, x in terms:
                 pairs.used(pair, x)
 
-    def _store(self, offsets: Sequence[int], terms: Sequence, pairs: _Pairs) -> None:
-        chains = [partial(self._chain, half, terms, pairs) for half in self.halves]
+    def _bias_of(self, *found: tuple[int, ...]) -> list[int]:
+        """The locals with the bias where these rows and columns count; where all are alike, with that of all."""
+        rows, columns = found
+        key = (rows, columns) if len(self._bias) > len(self.halves) else next(iter(self._bias))[0]
+        return [self._bias[key, half] for half in self.halves]
+
+    def _store(
+        self, offsets: Sequence[int], bias: Sequence[int], terms: Sequence[Term], pairs: _Pairs
+    ) -> None:
+        chains = [partial(self._chain, half, bias[half], terms, pairs) for half in self.halves]
         size = self.d.epilogue.group
         for first in range(0, len(chains), size):
             group = chains[first : first + size]
@@ -269,8 +328,8 @@ class _Octet:
             for pair, (_, x) in itertools.product(taps_of, columns)
         )
 
-    def _chain(self, half: int, terms: Sequence[tuple[int, Taps, int, int]], pairs: _Pairs) -> None:
-        self.f.get(self._bias[half])
+    def _chain(self, half: int, bias: int, terms: Sequence[Term], pairs: _Pairs) -> None:
+        self.f.get(bias)
         for pair, taps, column, x in terms:
             self.f.get(pairs.local(pair, x, half))
             self.f.get(self._weights[taps, column, half])
@@ -285,7 +344,6 @@ class _Pairs:
     f: Function
     d: Depthwise
     channels: int
-    zero_point: int
     strip: Strip
     left: Counter
     _locals: dict[tuple[int, int], list[int]] = field(default_factory=dict)
@@ -304,35 +362,37 @@ class _Pairs:
             return
         f = self.f
         inside = {index for taps in self.strip.taps for _, index in taps}
-        rows = [f.local("v128") for _ in range(2)]
-        for parity, row in enumerate(rows):
+        for parity in range(2):
             index = 2 * pair + parity - self.strip.skipped
-            self._push_row(index, x) if index in inside else f.v128(ZERO)
-            f.set(row)
-        self._locals[pair, x] = []
-        for half in HALVES[: -(-self.channels // 4)]:
-            for row in rows:
-                f.get(row)
-            f.shuffle(_INTERLEAVED[half])
-            local = f.local("v128")
+            self._push_row(index, x) if index in inside else f.v128(self._border)
+        f.shuffle(_INTERLEAVED)
+        halves = HALVES[: -(-self.channels // 4)]
+        self._locals[pair, x] = [f.local("v128") for _ in halves]
+        bytes_ = f.local("v128")
+        f.set(bytes_)
+        for half, local in zip(halves, self._locals[pair, x]):
+            f.get(bytes_)
+            f.op(f"i16x8.extend_{half}_i8x16_s")
+            if self.d.zero_point and not self.d.is_corrected:
+                f.v128(self.d.zero_point.to_bytes(2, "little", signed=True) * CHANNELS)
+                f.op("i16x8.sub")
             f.set(local)
-            self._locals[pair, x].append(local)
-        f.release(*rows)
+        f.release(bytes_)
+
+    @property
+    def _border(self) -> bytes:
+        return self.d.zero_point.to_bytes(1, "little", signed=True) * 16
 
     def _push_row(self, y: int, x: int) -> None:
-        """Push 8 channels of a pixel as i16, less the zero point."""
+        """Push 8 channels of a pixel as bytes in the low half."""
         f = self.f
         offset = y * self.d.pixel_steps[VERTICAL] + x * self.d.pixel_steps[HORIZONTAL]
         if self.channels == CHANNELS:
             f.get(LEFT)
-            f.memory("v128.load8x8_s", offset)
-        else:
-            for _ in range(self.channels):
-                f.get(LEFT)
-            f.v128(ZERO)
-            for lane in range(self.channels):
-                f.memory("v128.load8_lane", offset + lane, lane)
-            f.op("i16x8.extend_low_i8x16_s")
-        if self.d.zero_point:
-            f.get(self.zero_point)
-            f.op("i16x8.sub")
+            f.memory("v128.load64_zero", offset)
+            return
+        for _ in range(self.channels):
+            f.get(LEFT)
+        f.v128(ZERO)
+        for lane in range(self.channels):
+            f.memory("v128.load8_lane", offset + lane, lane)

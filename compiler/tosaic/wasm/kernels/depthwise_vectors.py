@@ -26,6 +26,7 @@ from tosaic.wasm.kernels.depthwise_walk import (
     Depthwise,
     Strip,
     channel_axis,
+    cheapest,
     cross,
     install_share,
     output_offsets,
@@ -55,8 +56,8 @@ def choose(d: Depthwise, prices: PriceList, options: KernelOptions) -> Tile | No
     for v, h, hoisted in itertools.product(vertical, horizontal, (True, False)):
         price = _price(d, v, h, hoisted, prices, options)
         if price is not None:
-            priced.append((price, v.size, h.size, hoisted))
-    return Tile(*min(priced)[1:]) if priced else None
+            priced.append((price, Tile(v.size, h.size, hoisted)))
+    return cheapest(priced, lambda tile: _code(d, tile, prices), options)
 
 
 def _cut(found: Sequence[Strip]) -> Cut:
@@ -112,13 +113,17 @@ def _vectors_in_code(d: Depthwise) -> int:
     return (len(patterns) if whole else 0) + math.ceil(rest / width)
 
 
-@lru_cache(maxsize=512)
 def emit(d: Depthwise, prices: PriceList, options: KernelOptions) -> Function:
     """A function that takes the addresses of all streams (i32) and computes the convolution."""
-    f = Function("depthwise", prices, ("i32",) * len(d.column_steps))
     tile = choose(d, prices, options)
     if tile is None:
         raise ValueError("no tile fits")
+    return _code(d, tile, prices)
+
+
+@lru_cache(maxsize=512)
+def _code(d: Depthwise, tile: Tile, prices: PriceList) -> Function:
+    f = Function("depthwise", prices, ("i32",) * len(d.column_steps))
     _Emission(f, d, tile).emit()
     return f
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
@@ -24,7 +25,7 @@ HEIGHTS, WIDTHS = range(1, 9), range(1, 17)
 PASSING_LOCALS = 12
 """Locals for loop ends and values of the epilogue."""
 
-_OPERATOR_BYTES = 2.6  # of code, on average
+_OPERATOR_BYTES = 3  # of code, on average
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ class Depthwise:
 
     `batch` and `pixels` (the two axes of the image) tell how the streams move per output index, `pixel_steps` how
     many bytes the input moves per input index; `columns` output channels, `multiplier` of them an input channel.
-    `zero_point` is what is still to be subtracted from the input.
+    `zero_point` is what is still to be subtracted from the input, unless `is_corrected`: then there are as many rows
+    of biases as ways to meet the border, and each makes up for it.
     """
 
     arithmetic: Arithmetic
@@ -156,6 +158,7 @@ class Depthwise:
     bias_start: str
     exact_bias: bool
     zero_point: int = 0
+    is_corrected: bool = False
 
     @property
     def taps(self) -> int:
@@ -194,6 +197,20 @@ def still_inputs(d: Depthwise) -> list[int]:
     ]
 
 
+Tile = TypeVar("Tile")
+
+
+def cheapest(
+    priced: Sequence[tuple[float, Tile]], code: Callable[[Tile], Function], options: KernelOptions
+) -> Tile | None:
+    """The tile with the least price (an estimate) among those whose code keeps the limits; None if none does."""
+    for _, tile in sorted(priced, key=lambda entry: entry[0]):
+        function = code(tile)
+        if function.byte_size <= options.function_bytes and function.local_count <= options.locals:
+            return tile
+    return None
+
+
 def channel_axis(d: Depthwise, size: int, columns: int, channels: int) -> Axis:
     """`size` steps of so many output columns and input channels."""
     left, *others = d.column_steps
@@ -203,7 +220,7 @@ def channel_axis(d: Depthwise, size: int, columns: int, channels: int) -> Axis:
 def install_share(
     operators: int, extra_bytes: int, prices: PriceList, options: KernelOptions
 ) -> float | None:
-    """The install price of so many operators per call; None if they do not fit into one function.
+    """The install price of so many operators per call; None if they will hardly fit into one function.
 
     `extra_bytes` is the size of their immediates beyond the usual.
     """
