@@ -25,7 +25,7 @@ HEIGHTS, WIDTHS = range(1, 9), range(1, 17)
 PASSING_LOCALS = 12
 """Locals for loop ends and values of the epilogue."""
 
-_OPERATOR_BYTES = 3  # of code, on average
+_OPERATOR_BYTES = 2.7  # of code, on average
 
 
 @dataclass(frozen=True)
