@@ -80,11 +80,11 @@ CUT_COLUMNS: dict[str, Callable[[Cut], str]] = {
 
 def cost_table(rows: Sequence[Row]) -> str:
     cells = [[column(row) for column in COST_COLUMNS.values()] for row in rows]
-    return "\n".join([_table(list(COST_COLUMNS), cells), "", *_summary(rows)])
+    return "\n".join([table(list(COST_COLUMNS), cells), "", *_summary(rows)])
 
 
 def cut_table(cuts: Sequence[Cut]) -> str:
-    return _table(list(CUT_COLUMNS), [[column(cut) for column in CUT_COLUMNS.values()] for cut in cuts])
+    return table(list(CUT_COLUMNS), [[column(cut) for column in CUT_COLUMNS.values()] for cut in cuts])
 
 
 def _summary(rows: Sequence[Row]) -> Iterator[str]:
@@ -98,6 +98,6 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

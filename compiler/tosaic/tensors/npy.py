@@ -8,8 +8,10 @@ and `.view(ml_dtypes.bfloat16)` makes it what it was. Nothing is ever unpickled.
 from __future__ import annotations
 
 import io
+import struct
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -27,9 +29,11 @@ MOST_UNPACKED_BYTES = 4 << 30
 """Of an archive: the memory of a canister."""
 
 _HEADER_BYTES = 12 + 65536  # more than numpy accepts
+_NAME_SIZES, _LOCAL_HEADER_BYTES = 26, 30  # of a member in a zip archive
 _SUFFIX = ".npy"
 _MALFORMED = (
     ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, EOFError, tokenize.TokenError,
+    struct.error, zlib.error,
 )  # fmt: skip
 """What numpy and zipfile raise for files that are not well-formed."""
 
@@ -59,7 +63,7 @@ def write_npy(tensors: Mapping[str, np.ndarray]) -> list[bytes | memoryview]:
 
 
 def read_npz(buffer: memoryview, folder: Path | None = None) -> dict[str, np.ndarray]:
-    """The tensors in a .npz file. Each is one copy: a zip archive keeps no alignment.
+    """The tensors in a .npz file: views of `buffer` where they are not compressed.
 
     Raises:
         TosaicError: the file is malformed, two members have one name, or it unpacks to more than a canister's memory.
@@ -68,7 +72,7 @@ def read_npz(buffer: memoryview, folder: Path | None = None) -> dict[str, np.nda
         with zipfile.ZipFile(io.BytesIO(buffer)) as archive:
             _check_members(archive.infolist())
             return {
-                member.filename.removesuffix(_SUFFIX): _member(archive, member)
+                member.filename.removesuffix(_SUFFIX): _member(archive, member, buffer)
                 for member in archive.infolist()
             }
     except (
@@ -178,9 +182,21 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         raise TosaicError(f"the archive unpacks to {unpacked:,} bytes; the most are {MOST_UNPACKED_BYTES:,}")
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, buffer: memoryview) -> np.ndarray:
     """The tensor of a member, which is unpacked only if its header agrees with its size."""
-    with archive.open(member) as file:
+    with archive.open(member) as file:  # checks the member's own header
+        if member.compress_type == zipfile.ZIP_STORED:
+            return _array(_stored(member, buffer))
         head = file.read(_HEADER_BYTES)
         _header(head, member.file_size)
         return _array(head + file.read())
+
+
+def _stored(member: zipfile.ZipInfo, buffer: memoryview) -> memoryview:
+    """The bytes of a member that is not compressed."""
+    names = buffer[member.header_offset + _NAME_SIZES : member.header_offset + _LOCAL_HEADER_BYTES]
+    start = member.header_offset + _LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", names))
+    content = buffer[start : start + member.file_size]
+    if len(content) != member.file_size or zlib.crc32(content) != member.CRC:
+        raise TosaicError(f"the member '{member.filename}' of the archive is truncated or was changed")
+    return content

@@ -21,9 +21,13 @@ from tosaic.errors import TosaicError
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.wire import MalformedError, detach_large_tensors
 from tosaic.tensors.bounds import check_bytes, check_shape
-from tosaic.tensors.dtypes import DTYPES, check_dtype, dtype_of, from_bits
+from tosaic.tensors.dtypes import DTYPES, check_dtype, data_of, dtype_of, from_bits
+from tosaic.wasm.opcodes import leb128_unsigned
 
 _ELEMENTS_A_BYTE = {"float4_e2m1fn": 2, "int4": 2, "uint4": 2, "int2": 4, "uint2": 4}
+
+_RAW_DATA = bytes([onnx.TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number << 3 | 2])
+"""The key of the field, which is of a wire type with a length (whose varint is LEB128)."""
 
 _TYPED_FIELDS = {
     "float32": "float_data", "float64": "double_data", "int64": "int64_data", "uint64": "uint64_data",
@@ -56,10 +60,15 @@ def read_proto(buffer: memoryview, folder: Path | None = None) -> dict[str, np.n
 
 
 def write_proto(tensors: Mapping[str, np.ndarray]) -> list[bytes | memoryview]:
-    """The pieces of a file with the only tensor."""
+    """The pieces of a file with the only tensor: the raw data end it, as protobuf itself would write it."""
     ((name, array),) = tensors.items()
     check_dtype(array.dtype.name)
-    return [onnx.numpy_helper.from_array(array, name or None).SerializeToString()]
+    if array.dtype.name in _ELEMENTS_A_BYTE:
+        return [onnx.numpy_helper.from_array(array, name or None).SerializeToString()]
+    kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    small = onnx.TensorProto(dims=array.shape, data_type=kind, name=name or None)
+    data = data_of(array)
+    return [small.SerializeToString(), _RAW_DATA + leb128_unsigned(len(data)), data]
 
 
 def _parse(buffer: memoryview) -> onnx.TensorProto:
