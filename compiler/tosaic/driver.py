@@ -29,6 +29,7 @@ from tosaic.files import write_file
 from tosaic.options import CompileOptions
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
+from tosaic_passes.convert_foreign_to_tosa import ConvertForeignToTosaPass, has_float64
 from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
 from tosaic_passes.functions import entry_function, find_function
 from tosaic_passes.limit_usage import refuse_excesses
@@ -197,7 +198,10 @@ def _given_module(program: Program, options: CompileOptions) -> Program:
     if _is_onnx(program):
         complete_border(program)
         return program
-    run_pipeline(program, parse_pipeline("adopt-tosa"))
+    run_pipeline(program, [_with_options(element, options) for element in parse_pipeline("adopt-tosa")])
+    if has_float64(program.module):
+        _log.info("computing in float32 what the module computes in float64")
+        run_pipeline(program, parse_pipeline("narrow-f64"))
     complete_border(program)
     assume_target(program.module)
     return program
@@ -211,7 +215,7 @@ def _to_tosa(program: Program, options: CompileOptions) -> Program:
 
 
 def _with_options(element: Element, options: CompileOptions) -> Element:
-    if isinstance(element, ConvertOnnxToTosaPass):
+    if isinstance(element, ConvertOnnxToTosaPass | ConvertForeignToTosaPass):
         return replace(element, float64_as_float32=options.float64_as_float32)
     return element
 

@@ -38,6 +38,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "inline",  # a program is one function
         "convert-foreign-to-tosa",
     ),
+    "narrow-f64": ("func.func(tosa-narrow-f64-to-f32{aggressive-rewrite=1 convert-function-boundaries=1})",),
     "lower-onnx-to-tosa": (
         "fuse-quantization",  # before the float ops between quantised tensors are lowered as such
         "convert-uint8-to-int8",  # what is fused between quantised operators can change its sign

@@ -27,14 +27,20 @@ from tosaic_passes.program import Program
 
 @dataclass(frozen=True)
 class ConvertForeignToTosaPass:
-    """Keep the entry function alone, and make TOSA of what constants, reshapes and quantised types mean."""
+    """Keep the entry function alone, and make TOSA of what constants, reshapes and quantised types mean.
+
+    f64 in arguments and results is refused unless `float64_as_float32`, as nobody knows yet whether it fits f32.
+    """
 
     name: ClassVar[str] = "convert-foreign-to-tosa"
+    float64_as_float32: bool = False
 
     def run(self, program: Program) -> None:
         with program.context, ir.Location.unknown():
             entry = entry_function(program.module)
             _refuse_calls(entry)
+            if not self.float64_as_float32:
+                _refuse_float64(entry)
             for function in list(functions(program.module)):
                 if function.name.value != entry.name.value:
                     function.erase()
@@ -42,6 +48,16 @@ class ConvertForeignToTosaPass:
             for operation in _operations(entry):
                 if convert := _CONVERSIONS.get(operation.name):
                     convert(operation)
+
+
+def has_float64(module: ir.Module) -> bool:
+    """Whether an op of the entry function gives f64, which TOSA does not have."""
+    operations = _operations(entry_function(module))
+    return any(_is_float64(value.type) for operation in operations for value in operation.results)
+
+
+def _is_float64(type: ir.Type) -> bool:
+    return isinstance(type, ir.RankedTensorType) and isinstance(type.element_type, ir.F64Type)
 
 
 def _operations(root: func.FuncOp) -> list[ir.Operation]:
@@ -63,6 +79,15 @@ def _refuse_calls(entry: func.FuncOp) -> None:
             raise TosaicError(
                 f"@{entry.name.value} calls @{callee}, which has no body or calls itself",
                 "give a module whose calls end in TOSA",
+            )
+
+
+def _refuse_float64(entry: func.FuncOp) -> None:
+    for type in (*entry.type.inputs, *entry.type.results):
+        if _is_float64(type):
+            raise TosaicError(
+                f"@{entry.name.value} takes or gives {type}, and TOSA computes in float32",
+                "allow it with --float64-as-float32",
             )
 
 
