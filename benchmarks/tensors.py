@@ -3,10 +3,10 @@
     python benchmarks/tensors.py [--write]
 
 The tensor is an image, float32[1, 3, 224, 224], named "image"; times are of float32[1, 16, 512, 512] (16 MiB), the
-best of several, and depend on the machine. Decoding ends with a copy to an array of the reader's own, so that a view of
-the message is not taken for work done. In the canister the message has a known layout: whatever is not data is compared,
-the data are copied to their place; instructions are metered in the replica, page touches apart. --write puts the table
-into docs/tensors.md.
+best of several, and depend on the machine. Decoding ends with a copy to an array of the reader's own, so that a view
+of the message is not taken for work done. In the canister the message has a known layout: whatever is not data is
+compared, the data are copied to their place; instructions are metered in the replica, page touches apart. --write puts
+the table into docs/tensors.md.
 """
 
 from __future__ import annotations
