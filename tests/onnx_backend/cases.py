@@ -8,15 +8,19 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
+
+if TYPE_CHECKING:
+    from tosaic_passes.program import Program
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 FOLDERS = ("node", "simple", "pytorch-operator", "pytorch-converted")
@@ -90,7 +94,10 @@ def passing() -> frozenset[str]:
 
 
 def run(case: Case) -> None:
-    """Lower a test, validate the TOSA, run it on the reference model and compare.
+    """Lower a test, validate the TOSA, run it and compare.
+
+    It runs on the reference model or, where a tensor without elements comes in or out, which that cannot load, in
+    the replica.
 
     Raises TosaicError where tosaic refuses the model, WrongResult where the numbers differ.
     """
@@ -107,9 +114,24 @@ def run(case: Case) -> None:
     convert = ConvertOnnxToTosaPass(float64_as_float32=all(map(_fits_float32, fed)))
     elements = parse_pipeline("lower-onnx-to-tosa")
     run_pipeline(program, [convert if isinstance(e, ConvertOnnxToTosaPass) else e for e in elements])
-    got = reference_model.run(program, fed)
-    for index, (actual, expected) in enumerate(zip(got, case.data("output"), strict=True)):
+    wanted = case.data("output")
+    has_empty = any(array.size == 0 for array in (*fed, *wanted))
+    got = _run_in_replica(program, fed) if has_empty else reference_model.run(program, fed)
+    for index, (actual, expected) in enumerate(zip(got, wanted, strict=True)):
         _compare(index, actual, expected)
+
+
+def _run_in_replica(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the canister of a TOSA program replies."""
+    from tosaic.artifact.contents import manifest
+    from tosaic.driver import compile_to_canister
+    from tosaic.model import Model
+    from tosaic.options import CompileOptions
+
+    compiled = compile_to_canister(program, CompileOptions())
+    model = Model(manifest(compiled), compiled.canister.wasm, lambda name: b"")
+    result = model.run({tensor.name: array for tensor, array in zip(model.inputs, inputs, strict=True)})
+    return list(result.outputs.values())
 
 
 def _fits_float32(array: np.ndarray) -> bool:

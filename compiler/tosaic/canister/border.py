@@ -8,6 +8,7 @@ refuses the call; uint64 is held as uint32; float64 is rounded to float32.
 from __future__ import annotations
 
 from tosaic.canister.entry import Entry, Place
+from tosaic.canister.narrow_floats import NARROW_FLOATS, POWERS_OF_TWO, narrow, widen
 from tosaic.errors import TosaicError
 from tosaic.wasm.function import Function
 from tosaic.wasm.program import BorderTensor
@@ -20,7 +21,9 @@ _SAME = {
 }  # fmt: skip
 """Pairs of border dtype and element type that are the same bytes."""
 
-_SMALL = {"bool": (0, 1), "int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
+_SMALL = {
+    "bool": (0, 1), "int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3), "float4_e2m1fn": (0, 15),
+}  # fmt: skip
 """The least and the largest value of dtypes that are narrower than the byte that carries them."""
 
 # Integers of any width pass through an i64: (bytes, is it signed?) of what is loaded and stored.
@@ -130,6 +133,8 @@ def _convert(entry: Entry, tensor: BorderTensor, source: str, target: str, misfi
             f.op("i32.mul")
         if {source, target} == {"float64", "f32"}:
             _convert_float(entry, tensor.address, source)
+        elif tensor.dtype in (*NARROW_FLOATS, POWERS_OF_TWO) and tensor.element == "f32":
+            _convert_narrow_float(entry, tensor, source)
         else:
             _convert_integer(entry, tensor, source, target, value, misfits if misfit else None)
     entry.reads |= from_place.pages
@@ -160,6 +165,18 @@ def _convert_float(entry: Entry, address: int, source: str) -> None:
     entry.function.memory(load, address)
     entry.function.op(convert)
     entry.function.memory(store, address)
+
+
+def _convert_narrow_float(entry: Entry, tensor: BorderTensor, source: str) -> None:
+    f = entry.function
+    if source == tensor.dtype:
+        f.memory("i32.load8_u", tensor.address)
+        widen(f, tensor.dtype)
+        f.memory("f32.store", tensor.address)
+    else:
+        f.memory("f32.load", tensor.address)
+        narrow(f, tensor.dtype)
+        f.memory("i32.store8", tensor.address)
 
 
 def _convert_integer(
