@@ -119,7 +119,7 @@ class TosaBuilder(ShapeBuilder):
         if is_float(a.dtype):
             return self._float_div(a, b)
         if a.dtype == UINT32:
-            self.fail("TOSA divides signed integers only, and uint32 does not fit one")
+            raise TypeError("tosa.intdiv is signed: uint32 is divided by divide_unsigned")
         wide = self.cast_all([a, b], INT32)
         if all(x.is_constant for x in wide):
             self.fail("the division of two constants is not folded", "fold the constants of the model")
@@ -291,7 +291,10 @@ class TosaBuilder(ShapeBuilder):
             result = folding.REDUCTIONS[name](x.array, axis=tuple(axes), keepdims=True)
             return self.reshape(self.constant(np.asarray(result)), shape)
         if x.rank > MAX_RANK:
-            groups = self._few(runs([axis in axes for axis in range(x.rank)]), x.rank)
+            groups = runs([axis in axes for axis in range(x.rank)])
+            if len(groups) > MAX_RANK:
+                half = self.reduce(name, x, axes[: len(axes) // 2])
+                return self.reshape(self.reduce(name, half, axes[len(axes) // 2 :]), shape)
             reduced = [index for index, group in enumerate(groups) if group[0] in axes]
             return self.reshape(self.reduce(name, self.reshape(x, merge(x.shape, groups)), reduced), shape)
         wide = x if x.dtype == BOOL else self.cast(x, arithmetic_dtype(x.dtype))
@@ -300,6 +303,14 @@ class TosaBuilder(ShapeBuilder):
                 sizes = [1 if i == axis else size for i, size in enumerate(wide.shape)]
                 wide = self.emit(name, [wide], sizes, wide.dtype, axis=axis)
         return self.reshape(self.cast(wide, x.dtype), shape)
+
+    def argmax(self, x: Tensor, axis: int) -> Tensor:
+        """i32 positions of the greatest elements along an axis, the first of equal ones; the axis goes."""
+        shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+        if x.rank > MAX_RANK:
+            flat = (math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))
+            return self.reshape(self.argmax(self.reshape(x, flat), 1), shape)
+        return self.emit("argmax", [x], shape, INT32, axis=axis)
 
     def gather(self, values: Tensor, indices: Tensor) -> Tensor:
         """[N, K, C] and i32 indices [N, W] in 0..K-1 -> [N, W, C]."""

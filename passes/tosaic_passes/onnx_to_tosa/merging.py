@@ -28,6 +28,14 @@ def separate(rank: int, touched: Collection[int]) -> Groups:
     return groups
 
 
+def fitting(rank: int, touched: Sequence[int], most: int) -> tuple[list[int], list[int]]:
+    """The first touched axes that an operation can take at once on at most so many dimensions, and the others."""
+    count = len(touched)
+    while len(separate(rank, touched[:count])) > most:
+        count -= 1
+    return list(touched[:count]), list(touched[count:])
+
+
 def runs(flags: Sequence[bool]) -> Groups:
     """Neighbouring axes with equal flags."""
     axes = range(len(flags))

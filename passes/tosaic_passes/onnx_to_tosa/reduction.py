@@ -186,8 +186,7 @@ def _arg_reduce(ctx: LoweringContext, x: Tensor, axis: int, last: bool, *, large
     ordered = x if largest else ctx.negate(x)
     if last:
         ordered = ctx.reverse(ordered, axis)
-    shape = x.shape[:axis] + x.shape[axis + 1 :]
-    found = ctx.emit("argmax", [ordered], shape, INT32, axis=axis)
+    found = ctx.argmax(ordered, axis)
     return ctx.reshape(ctx.sub(x.shape[axis] - 1, found) if last else found, ctx.result.shape)
 
 

@@ -12,7 +12,7 @@ from torch_mlir import ir
 from tosaic_passes.onnx_to_tosa import folding
 from tosaic_passes.onnx_to_tosa.dtypes import MAX_LIST, MAX_RANK, held_shape
 from tosaic_passes.onnx_to_tosa.emitter import Emitter, Operand
-from tosaic_passes.onnx_to_tosa.merging import Groups, broadcast_alike, merge, moved_together, separate
+from tosaic_passes.onnx_to_tosa.merging import broadcast_alike, fitting, merge, moved_together, separate
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
 
@@ -33,24 +33,16 @@ class ShapeBuilder(Emitter):
         if rank <= MAX_RANK:
             return super().emit(name, operands, shape, dtype, **attributes)
         if any(x.rank != len(shape) for x in tensors):
-            self.fail(f"a tensor of rank {rank} is above TOSA's highest rank, {MAX_RANK}")
-        groups = self._few(broadcast_alike(shape, [x.shape for x in tensors]), rank)
+            raise TypeError(f"tosa.{name} on a tensor of rank {rank} is not elementwise")
+        groups = broadcast_alike(shape, [x.shape for x in tensors])
+        if len(groups) > MAX_RANK:
+            operands = [self.broadcast_to(x, shape) if x in tensors else x for x in operands]
+            return self.emit(name, operands, shape, dtype, **attributes)
         small = [
             self.reshape(x, merge(x.shape, groups)) if isinstance(x, Tensor) and x.rank > 1 else x
             for x in operands
         ]
         return self.reshape(super().emit(name, small, merge(shape, groups), dtype, **attributes), shape)
-
-    def _few(self, groups: Groups, rank: int) -> Groups:
-        """Fails where dimensions merged in this way are still more than TOSA has."""
-        if len(groups) > MAX_RANK:
-            self.fail(
-                f"its rank {rank} is above TOSA's highest, {MAX_RANK}, even with what goes together merged"
-            )
-        return groups
-
-    def _apart(self, touched: Sequence[int], rank: int) -> Groups:
-        return self._few(separate(rank, touched), rank)
 
     def with_rank(self, x: Tensor, rank: int) -> Tensor:
         """Dimensions of size 1 put before the others until the rank is reached."""
@@ -82,10 +74,26 @@ class ShapeBuilder(Emitter):
         return self.emit("transpose", [x], shape, x.dtype, perms=ir.DenseI32ArrayAttr.get(perm))
 
     def _transpose_merged(self, x: Tensor, perm: Sequence[int], shape: Sequence[int]) -> Tensor:
-        groups = self._few(moved_together(x.shape, perm), x.rank)
+        groups = moved_together(x.shape, perm)
+        if len(groups) > MAX_RANK:
+            return self._transpose_in_steps(x, perm)
         before = sorted(groups)
         small = self.reshape(x, merge(x.shape, before))
         return self.reshape(self.transpose(small, [before.index(group) for group in groups]), shape)
+
+    def _transpose_in_steps(self, x: Tensor, perm: Sequence[int]) -> Tensor:
+        """One axis after the other is put before those that are to follow it."""
+        order = list(range(x.rank))
+        for place, axis in enumerate(perm):
+            at = order.index(axis)
+            if at == place:
+                continue
+            sizes = list(x.shape)
+            blocks = merge(sizes, [[*range(place)], [*range(place, at)], [at], [*range(at + 1, x.rank)]])
+            sizes.insert(place, sizes.pop(at))
+            order.insert(place, order.pop(at))
+            x = self.reshape(self.transpose(self.reshape(x, blocks), [0, 2, 1, 3]), sizes)
+        return x
 
     def concat(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         """Tensors one after the other along an axis; empty ones vanish."""
@@ -114,7 +122,13 @@ class ShapeBuilder(Emitter):
         if x.array is not None:
             return self.constant(x.array[tuple(slice(s, s + n) for s, n in zip(starts, sizes))])
         if x.rank > MAX_RANK:
-            groups = self._apart([i for i, size in enumerate(x.shape) if sizes[i] != size], x.rank)
+            touched = [i for i, size in enumerate(x.shape) if sizes[i] != size]
+            now, later = fitting(x.rank, touched, MAX_RANK)
+            if later:
+                first = [sizes[i] if i in now else size for i, size in enumerate(x.shape)]
+                at, then = ([starts[i] if i in axes else 0 for i in range(x.rank)] for axes in (now, later))
+                return self.slice(self.slice(x, at, first), then, sizes)
+            groups = separate(x.rank, touched)
             small = self.reshape(x, merge(x.shape, groups))
             cut = self.slice(small, [starts[group[0]] for group in groups], merge(sizes, groups))
             return self.reshape(cut, sizes)
@@ -140,7 +154,14 @@ class ShapeBuilder(Emitter):
         if fill.array is None:
             return self._pad_computed(x, before, after, fill)
         if x.rank > MAX_RANK:
-            groups = self._apart([i for i in range(x.rank) if before[i] or after[i]], x.rank)
+            touched = [i for i in range(x.rank) if before[i] or after[i]]
+            now, later = fitting(x.rank, touched, MAX_RANK)
+            if later:
+                for axes in (now, later):
+                    low, high = ([w if i in axes else 0 for i, w in enumerate(p)] for p in (before, after))
+                    x = self.pad(x, low, high, fill)
+                return x
+            groups = separate(x.rank, touched)
             small = self.reshape(x, merge(x.shape, groups))
             low, high = ([widths[group[0]] for group in groups] for widths in (before, after))
             return self.reshape(self.pad(small, low, high, fill), shape)
@@ -169,7 +190,14 @@ class ShapeBuilder(Emitter):
         if x.array is not None and math.prod(shape) <= max(folding.GROWTH_LIMIT, x.size):
             return self.constant(np.tile(x.array, multiples))
         if x.rank > MAX_RANK:
-            groups = self._apart([i for i, count in enumerate(multiples) if count != 1], x.rank)
+            touched = [i for i, count in enumerate(multiples) if count != 1]
+            now, later = fitting(x.rank, touched, MAX_RANK)
+            if later:
+                first, rest = (
+                    [count if i in axes else 1 for i, count in enumerate(multiples)] for axes in (now, later)
+                )
+                return self.tile(self.tile(x, first), rest)
+            groups = separate(x.rank, touched)
             small = self.reshape(x, merge(x.shape, groups))
             return self.reshape(self.tile(small, [multiples[group[0]] for group in groups]), shape)
         return self.emit("tile", [x, self.shape_value(multiples)], shape, x.dtype)

@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
-from tosaic_passes.onnx_to_tosa.dtypes import INT32
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
@@ -27,8 +26,7 @@ def log_softmax_along(ctx: LoweringContext, x: Tensor, axis: int) -> Tensor:
 def hardmax_along(ctx: LoweringContext, x: Tensor, axis: int) -> Tensor:
     """1 at the first greatest element along one axis, 0 elsewhere."""
     shape = [1 if index == axis else size for index, size in enumerate(x.shape)]
-    without = [size for index, size in enumerate(x.shape) if index != axis]
-    greatest = ctx.reshape(ctx.emit("argmax", [x], without, INT32, axis=axis), shape)
+    greatest = ctx.reshape(ctx.argmax(x, axis), shape)
     count = x.shape[axis]
     places = np.arange(count, dtype=np.int32).reshape([count if i == axis else 1 for i in range(x.rank)])
     return ctx.cast(ctx.equal(greatest, ctx.constant(places)), x.dtype)
