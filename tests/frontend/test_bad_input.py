@@ -102,11 +102,11 @@ def test_a_sparse_initializer() -> None:
 # External data
 
 
-def external(folder: Path, location: str = "m.data") -> Path:
+def external(folder: Path, location: str = "m.data", length: int = 8) -> Path:
     """A model whose weight `w` of eight bytes is said to lie at byte 4096 of `location`."""
     proto = model("g (float[2] x) => (float[2] y) { y = Add(x, w) }")
     tensor = proto.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[2], raw_data=b"")
-    onnx.external_data_helper.set_external_data(tensor, location, offset=4096, length=8)
+    onnx.external_data_helper.set_external_data(tensor, location, offset=4096, length=length)
     tensor.ClearField("raw_data")
     return written(folder, proto.SerializeToString())
 
@@ -138,6 +138,19 @@ def test_external_data_of_bytes(tmp_path: Path) -> None:
     assert refusal(external(tmp_path).read_bytes()) == (
         "tensor 'w' is stored outside the model, in 'm.data'; pass the path of the model's file"
     )
+
+
+def test_external_data_of_another_size(tmp_path: Path) -> None:
+    written(tmp_path, bytes(5000), "m.data")
+    assert refusal(external(tmp_path, length=12)) == (
+        "tensor 'w' has 12 bytes of data, its shape [2] needs 8; export or download the model again"
+    )
+
+
+def test_external_data_without_a_location(tmp_path: Path) -> None:
+    proto = onnx.load(external(tmp_path), load_external_data=False)
+    del proto.graph.initializer[0].external_data[:]
+    assert refusal(proto) == "tensor 'w' has external data without a location"
 
 
 # Names and dimensions
@@ -193,6 +206,12 @@ INPUTS = "its inputs are 'x', 'm'"
 )
 def test_binding_that_does_not_fit(options: dict, message: str) -> None:
     assert refusal(model(TOKENS), **options) == message
+
+
+def test_an_input_without_a_shape() -> None:
+    proto = model("g (float[2] x) => (float[2] y) { y = Neg(x) }")
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    assert refusal(proto) == "input 'x' has no shape; add --input-shape x:1,..."
 
 
 def test_a_shape_that_contradicts_the_model() -> None:
@@ -255,3 +274,31 @@ def test_operands_that_do_not_fit() -> None:
     assert "Incompatible dimensions" in refusal(
         model("g (float[2, 3] x) => (float[2, 2] y) { y = MatMul(x, x) }")
     )
+
+
+def test_graphs_inside_nodes_that_do_not_fit() -> None:
+    graph = """g (bool c, float[2] x) => (float[2] y) { [choice] y = If (c) <
+        then_branch = a (float[2] i) => (float[2] t) { t = Neg (i) },
+        else_branch = b () => (float[2] e) { e = Neg (x) }> }"""
+    assert refusal(model(graph)) == "If node 'choice': its then branch has 1 inputs, and it gets 0"
+
+
+# Local functions
+
+CALLS = '<domain: "own", opset_import: ["": VERSION, "own": 1]> f (a) => (b) { b = BODY(a) }'
+
+
+def calling(body: str, version: int = 17) -> onnx.ModelProto:
+    header = HEADER.replace('"com.microsoft": 1', '"own": 1')
+    function = CALLS.replace("BODY", body).replace("VERSION", str(version))
+    return model(f"g (float[2] x) => (float[2] y) {{ y = own.f(x) }} {function}", header)
+
+
+def test_a_function_that_calls_itself() -> None:
+    assert refusal(calling("own.f")) == (
+        "the model's local function 'own.f' calls itself; unroll the recursion"
+    )
+
+
+def test_a_function_in_an_opset_that_does_not_exist() -> None:
+    assert refusal(calling("Neg", 99)).startswith("the model's local functions cannot be inlined: ")

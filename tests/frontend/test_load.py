@@ -126,3 +126,10 @@ def test_sources_give_the_same_module(source: str, tmp_path: Path) -> None:
         "text": tmp_path / "m.onnxtxt",
     }[source]
     assert text_of(load(given, dims={"N": 1})) == text_of(load(proto, dims={"N": 1}))
+
+
+def test_an_input_without_a_shape_gets_one_and_an_output_needs_no_type() -> None:
+    proto = model("g (float[2] x) => (float[2] y) { y = Neg(x) }")
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    proto.graph.output[0].ClearField("type")
+    assert '"onnx.Neg"(%arg0)' in text_of(load(proto, input_shapes={"x": [3]}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from tosaic.errors import TosaicError
 from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
 
 if TYPE_CHECKING:
@@ -27,6 +28,45 @@ def taken_branch(node: onnx.NodeProto, operands: Sequence[Value | None]) -> onnx
     if node.op_type != "If" or node.domain or not _is_constant(operands[0]):
         return None
     return _graph(node, "then_branch" if _is_true(operands[0]) else "else_branch")
+
+
+def check_signature(node: onnx.NodeProto, name: str, opset: int) -> None:
+    """The graphs inside an If, Loop or Scan take what the node gives and give what it wants; no checker looks at that.
+
+    Raises:
+        TosaicError: naming the node and the numbers that do not fit.
+    """
+    if node.domain or node.op_type not in ("If", "Loop", "Scan"):
+        return
+    given, states = _operand_counts(node, opset)
+    results = len(node.output) + (node.op_type == "Loop")  # and whether it goes on
+    for attribute in node.attribute:
+        if attribute.type != onnx.AttributeProto.GRAPH:
+            continue
+        graph, what = attribute.g, f"{node.op_type} node '{name}': its {attribute.name.replace('_', ' ')}"
+        if len(graph_inputs(graph)) != given:
+            raise TosaicError(f"{what} has {len(graph_inputs(graph))} inputs, and it gets {given}")
+        if len(graph.output) < max(results, states):
+            raise TosaicError(
+                f"{what} has {len(graph.output)} results, and {max(results, states)} are needed"
+            )
+
+
+def _operand_counts(node: onnx.NodeProto, opset: int) -> tuple[int, int]:
+    """How many inputs the graphs inside get, and how many results they have to give at least."""
+    if node.op_type == "If":
+        return 0, 0
+    if node.op_type == "Loop":
+        return max(2, len(node.input)), 1 + len(node.input[2:])
+    operands = len(node.input) - (opset < 9)
+    sequences = next(attribute.i for attribute in node.attribute if attribute.name == "num_scan_inputs")
+    return operands, operands - sequences
+
+
+def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs of a graph; IR versions below 4 list the initializers among them."""
+    initializers = {tensor.name for tensor in graph.initializer}
+    return [info for info in graph.input if info.name not in initializers]
 
 
 def infer(resolver: Resolver, node: StaticNode, scope: Scope) -> list[onnx.TypeProto | None]:

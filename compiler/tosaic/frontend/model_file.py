@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,7 @@ def read_model(model: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelP
     for tensor in _tensors(proto):
         if uses_external_data(tensor):
             store.adopt(tensor)
+    _check_recursion(proto)
     _check(proto, shown)
     return _inline_functions(proto), store
 
@@ -150,10 +151,45 @@ def _parse(buffer: memoryview, shown: str) -> onnx.ModelProto:
 
 
 def _check(proto: onnx.ModelProto, shown: str) -> None:
+    """By onnx's checker, which wants types of outputs and shapes of inputs and outputs; onnxruntime does not."""
+    untyped = [info for info in proto.graph.output if info.type.WhichOneof("value") is None]
+    for info in untyped:
+        info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    border = [info.type for info in (*proto.graph.input, *proto.graph.output)]
+    tensors = [type.tensor_type for type in border if type.WhichOneof("value") == "tensor_type"]
+    unranked = [tensor for tensor in tensors if not tensor.HasField("shape")]
+    for tensor in unranked:
+        tensor.shape.SetInParent()
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise TosaicError(f"{shown} is not valid ONNX: {_first_line(error)}") from error
+    for tensor in unranked:
+        tensor.ClearField("shape")
+    for info in untyped:
+        info.ClearField("type")
+
+
+def _check_recursion(proto: onnx.ModelProto) -> None:
+    """Refuses functions that call themselves, which onnx's checker and inliner would follow without end."""
+    calls = {(f.domain, f.name): set(_called(f.node)) for f in proto.functions}
+    while leaves := [key for key, called in calls.items() if called.isdisjoint(calls)]:
+        for key in leaves:
+            del calls[key]
+    if calls:
+        domain, name = next(iter(calls))
+        raise TosaicError(
+            f"the model's local function '{domain}.{name}' calls itself", "unroll the recursion"
+        )
+
+
+def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
+    """Domain and name of each operator, those in the graphs inside of nodes too."""
+    for node in nodes:
+        yield node.domain, node.op_type
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs) if attribute.type in _GRAPH_KINDS else ():
+                yield from _called(graph.node)
 
 
 def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:

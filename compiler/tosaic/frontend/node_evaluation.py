@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -73,7 +74,7 @@ def infer_types(
     data = {name: _tensor_proto(operand) for name, operand in zip(names, present) if _is_shown(operand)}
     inferred = onnx.shape_inference.infer_node_outputs(
         schema,
-        _with_defaults(node),
+        _as_inference_reads(node),
         types,
         data,
         opset_imports=opsets.imports(),
@@ -82,15 +83,30 @@ def infer_types(
     return [inferred.get(name) for name in node.output]
 
 
-def _with_defaults(node: onnx.NodeProto) -> onnx.NodeProto:
-    given = {attribute.name for attribute in node.attribute}
-    missing = {k: v for k, v in _MISREAD_DEFAULTS.get(node.op_type, {}).items() if k not in given}
-    if not missing:
+def _as_inference_reads(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node with the same meaning in the form that the onnx package's inference understands."""
+    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute if not a.ref_attr_name}
+    defaults: Mapping[str, Any] = _MISREAD_DEFAULTS.get(node.op_type, {})
+    changed = {name: value for name, value in defaults.items() if name not in given}
+    if node.op_type == "Slice" and "axes" in given:
+        changed |= _sorted_by_axis(given)
+    if not changed:
         return node
-    spelled_out = onnx.NodeProto()
-    spelled_out.CopyFrom(node)
-    spelled_out.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in missing.items())
-    return spelled_out
+    rewritten = onnx.NodeProto()
+    rewritten.CopyFrom(node)
+    del rewritten.attribute[:]
+    kept = [attribute for attribute in node.attribute if attribute.name not in changed]
+    rewritten.attribute.extend(
+        [*kept, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())]
+    )
+    return rewritten
+
+
+def _sorted_by_axis(attributes: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The attributes of a Slice before opset 10, of which inference takes ascending axes only."""
+    names = ("axes", "starts", "ends")
+    rows = sorted(zip(*(attributes[name] for name in names)))
+    return {name: list(column) for name, column in zip(names, zip(*rows))}
 
 
 def _is_shown(value: Value) -> bool:

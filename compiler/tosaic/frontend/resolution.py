@@ -69,7 +69,7 @@ class Resolver:
     ) -> StaticGraph:
         """`outer` are the values of the graphs around; `prefix` keeps node names apart between graphs."""
         scope = outer.new_child()
-        for info, value in zip(_without_initializers(proto), inputs):
+        for info, value in zip(control_flow.graph_inputs(proto), inputs):
             scope[info.name] = value
         if proto.sparse_initializer:
             name = proto.sparse_initializer[0].values.name
@@ -92,6 +92,7 @@ class Resolver:
         if proto.op_type == "Constant" and not proto.domain:
             scope[proto.output[0]] = constant(proto.output[0], _constant_value(proto, self._tensors))
             return []
+        control_flow.check_signature(proto, name, self.opsets.versions.get("", 1))
         inputs = [scope[operand] if operand else None for operand in proto.input]
         branch = control_flow.taken_branch(proto, inputs)
         if branch is not None:
@@ -198,12 +199,6 @@ def _adopt(nodes: Sequence[StaticNode], declared: Mapping[str, TensorType]) -> N
         if node.failure is None and all(operand.type is not None for operand in node.operands):
             for result in node.results:
                 result.type = result.type or declared.get(result.name)
-
-
-def _without_initializers(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """The inputs; IR versions below 4 list the initializers among them."""
-    initializers = {tensor.name for tensor in graph.initializer}
-    return [info for info in graph.input if info.name not in initializers]
 
 
 def _constant_value(node: onnx.NodeProto, tensors: TensorStore) -> np.ndarray:

@@ -105,7 +105,7 @@ class _Unrolling:
 
 def _loop(unrolling: _Unrolling, operands: Sequence[Value | None]) -> list[Value]:
     trip_count, condition = operands[:2]
-    states = [state for state in operands[2:] if state is not None]
+    states = _present(operands[2:])
     count = _known_count(trip_count)
     going_on = constant("condition", np.array(True))
     slices: list[list[Value]] = []
@@ -119,6 +119,14 @@ def _loop(unrolling: _Unrolling, operands: Sequence[Value | None]) -> list[Value
         return states + [unrolling.stack(pieces, 0) for pieces in zip(*slices)]
     inputs = [Value("iteration", TensorType(np.dtype(np.int64), ())), going_on, *states]
     return states + [_nothing(type) for type in unrolling.output_types(inputs)[1 + len(states) :]]
+
+
+def _present(values: Sequence[Value | None]) -> list[Value]:
+    """The states and sequences; a node that leaves one out is not unrolled, and then refused."""
+    present = [value for value in values if value is not None]
+    if len(present) < len(values):
+        raise _StaysLoopError
+    return present
 
 
 def _known_count(trip_count: Value | None) -> int | None:
@@ -145,7 +153,7 @@ def _nothing(type: TensorType) -> Value:
 def _scan(unrolling: _Unrolling, operands: Sequence[Value | None]) -> list[Value]:
     if unrolling.opset < 9:
         return _scan_batch(unrolling, operands)
-    values = [value for value in operands if value is not None]
+    values = _present(operands)
     count = unrolling.attributes["num_scan_inputs"]
     axes = unrolling.attributes.get("scan_input_axes", [0] * count)
     backwards = unrolling.attributes.get("scan_input_directions", [0] * count)
@@ -181,7 +189,7 @@ def _scan_values(
 def _scan_batch(unrolling: _Unrolling, operands: Sequence[Value | None]) -> list[Value]:
     """Opset 8: every value has a batch axis in front, the sequences' own axis is the next."""
     lengths, *rest = operands
-    values = [value for value in rest if value is not None]
+    values = _present(rest)
     count = unrolling.attributes["num_scan_inputs"]
     backwards = unrolling.attributes.get("directions", [0] * count)
     if lengths is not None or not values[0].shape[0]:
