@@ -164,7 +164,7 @@ def embed_layer_normalization(
     mask_index_type: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """LayerNormalization of the sum of word, position and segment embeddings; the true elements of each mask."""
-    words, positions, segments, gamma, beta, mask, position_ids = (*tables, None, None)[:7]
+    words, positions, segments, gamma, beta, mask, position_ids = (*tables, *[None] * 7)[:7]
     if words is None or positions is None or gamma is None or beta is None:
         ctx.fail("a required operand is missing")
     batch, length = input_ids.shape

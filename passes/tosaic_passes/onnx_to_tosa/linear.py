@@ -73,6 +73,8 @@ def batched_matmul(
     except ValueError:
         ctx.fail(f"the batches of {list(a.shape)} and {list(b.shape)} do not broadcast")
     shape = (*batch, a.shape[-2], b.shape[-1])
+    if not a.shape[-1]:
+        return ctx.constant(np.zeros(shape, a.dtype if zeros is None else INT32))
     if zeros is None and not is_float(a.dtype):
         return ctx.reshape(_integer_matmul(ctx, a, b), shape)
     if math.prod(b.shape[:-2]) == 1:

@@ -115,7 +115,10 @@ class Network:
 
     def _with_direction(self, ctx: LoweringContext, outputs: list[Tensor]) -> Tensor:
         shape = (self.batch, 1, 1, self.hidden) if self.batch_first else (1, 1, self.batch, self.hidden)
-        return ctx.concat([ctx.reshape(y, shape) for y in outputs], 1 if self.batch_first else 0)
+        axis = 1 if self.batch_first else 0
+        if not outputs:
+            return ctx.constant(np.zeros((*shape[:axis], 0, *shape[axis + 1 :]), self.x.dtype))
+        return ctx.concat([ctx.reshape(y, shape) for y in outputs], axis)
 
     def _join_states(self, ctx: LoweringContext, states: list[Tensor]) -> Tensor:
         shape = (self.batch, 1, self.hidden) if self.batch_first else (1, self.batch, self.hidden)

@@ -80,7 +80,7 @@ def size(ctx: LoweringContext, x: Tensor) -> Tensor:
 def dropout_attribute(
     ctx: LoweringContext, x: Tensor, *, ratio: float = 0.5, is_test: int = 0, seed: int | None = None
 ) -> Any:
-    """As in inference: nothing is emitted; the mask is a constant of ones."""
+    """As in inference: nothing is emitted; the mask is a constant of ones, as onnx has it (onnxruntime gives zeros)."""
     return _keep_all(ctx, x)
 
 

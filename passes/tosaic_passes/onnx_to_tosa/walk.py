@@ -204,15 +204,30 @@ class FunctionLowering:
             return [Tensor.constant(self._weights.array(operation.attributes["value"]))]
         lowering = self._find(operation)
         self._check_results(operation, results)
+        if all(result is None or 0 in result.shape for result in results):
+            return [None if result is None else _without_elements(result) for result in results]
         operands = [self._tensors[value] for value in operation.operands]
         attributes = self._attributes(operation, lowering)
         _check_operands(operands, lowering)
         self._context.results = results
         self._context.regions = tuple(self._region(region) for region in operation.regions)
-        outputs = lowering.function(self._context, *operands, **attributes)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        outputs = self._apply(lowering, operands, attributes)
         _check_outputs(outputs, results)
         return outputs
+
+    def _apply(
+        self, lowering: registry.Lowering, operands: Sequence[Tensor | None], attributes: dict[str, Any]
+    ) -> tuple[Tensor | None, ...]:
+        """The results of a lowering; some divide by a size, or want a greatest element, that may not be there."""
+        try:
+            outputs = lowering.function(self._context, *operands, **attributes)
+        except (ArithmeticError, LookupError, ValueError):
+            if all(operand is None or operand.size for operand in operands):
+                raise
+            raise LoweringFailure(
+                "an operand has no elements, and what it gives then is not defined"
+            ) from None
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _find(self, operation: ir.Operation) -> registry.Lowering:
         op, domain = _op_type(operation), _domain(operation)
@@ -317,6 +332,10 @@ def _empty_type(type: ir.Type) -> ir.RankedTensorType:
     result = _result_type(type)
     assert result is not None
     return storage_type(result.shape, result.dtype)
+
+
+def _without_elements(result: ResultType) -> Tensor:
+    return Tensor.constant(np.zeros(result.shape, result.onnx_dtype))
 
 
 def _check_operands(operands: Sequence[Tensor | None], lowering: registry.Lowering) -> None:
