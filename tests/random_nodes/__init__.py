@@ -4,7 +4,16 @@ import importlib
 
 from random_nodes.case import STRATEGIES, Case, cases
 
-for _family in ("elementwise", "movement", "indexing", "reduction", "products", "windows", "quantized"):
+for _family in (
+    "elementwise",
+    "movement",
+    "indexing",
+    "reduction",
+    "products",
+    "windows",
+    "quantized",
+    "contrib",
+):
     importlib.import_module(f"{__name__}.{_family}")
 
 __all__ = ["STRATEGIES", "Case", "cases"]

@@ -10,6 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 NEWEST_OPSET = 24
+CONTRIB = "com.microsoft"
+"""The domain of onnxruntime's own operators."""
 HALF = {"rtol": 4e-3, "atol": 4e-3}
 """Tolerances in float16, which has 11 significant bits."""
 
@@ -32,6 +34,7 @@ class Case:
     rtol: float = 1e-4
     atol: float = 1e-5
     steps: int = 0
+    domain: str = ""
 
     def __post_init__(self) -> None:
         self.inputs = {name: np.asarray(array) for name, array in self.inputs.items()}
@@ -107,23 +110,26 @@ class Draw:
 
 
 Strategy = Callable[[Draw, str], Case]
-STRATEGIES: dict[str, Strategy] = {}
+STRATEGIES: dict[tuple[str, str], Strategy] = {}
+"""(operator, domain) -> how to draw a case of it."""
 
 
-def strategy(*ops: str) -> Callable[[Strategy], Strategy]:
+def strategy(*ops: str, domain: str = "") -> Callable[[Strategy], Strategy]:
     """Registers how to draw a case of some ops."""
 
     def register(function: Strategy) -> Strategy:
-        STRATEGIES.update(dict.fromkeys(ops, function))
+        STRATEGIES.update({(op, domain): function for op in ops})
         return function
 
     return register
 
 
 @st.composite
-def cases(draw: Callable[[st.SearchStrategy], Any], op: str) -> Case:
+def cases(draw: Callable[[st.SearchStrategy], Any], op: str, domain: str = "") -> Case:
     """Cases of an op."""
-    return STRATEGIES[op](Draw(draw), op)
+    case = STRATEGIES[op, domain](Draw(draw), op)
+    case.domain = domain
+    return case
 
 
 def tolerance(dtype: str) -> dict[str, float]:

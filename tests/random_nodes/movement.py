@@ -135,7 +135,8 @@ def cut(d: Draw, op: str) -> Case:
         starts.append(first - size if d.bool() else first)
         ends.append(d.pick([last + 1, 2**31 - 1]) if forward else last - 1 - size if last else -size - 1)
     if opset < 10:
-        return Case({"x": x}, {"axes": axes, "starts": starts, "ends": ends}, opset=opset)
+        attributes = {"axes": axes, "starts": starts, "ends": ends}
+        return Case({"x": x}, attributes, opset=opset, observed=True)
     operands = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
     dtype = d.pick(["int32", "int64"])
     constants = {name: np.asarray(values, dtype) for name, values in operands.items()}
