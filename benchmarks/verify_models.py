@@ -5,7 +5,8 @@
 DIR holds NAME.onnx with NAME.inputs.npz and NAME.outputs.npz (what onnxruntime answers). For each model: compile to
 an artifact; `program.mlirbc` is accepted by Arm's `tosa-validate` (spec 1.0, level 8k, strict); Arm's reference model,
 IREE and the replica agree with onnxruntime; every message costs what was predicted, at most so where the count depends
-on data. Each step runs in a process of its own, because the reference model aborts on what it cannot hold.
+on data, which 100 random inputs try as well. Each step runs in a process of its own, because the reference model
+aborts on what it cannot hold.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -26,7 +27,10 @@ from pathlib import Path
 import numpy as np
 from memory import peak_megabytes
 
+from tosaic.model import ExecutedMessage
+
 RTOL, ATOL = 1e-3, 1e-4
+RANDOM_INPUTS = 100
 EXTENSIONS = "int16,int4,bf16,fp8e4m3,fp8e5m2,fft,variable,controlflow,doubleround,inexactround"
 TARGET = f"profiles=pro_int,pro_fp extensions={EXTENSIONS} level=8k specification_version=1.0"
 BINARIES = Path(sys.executable).parent
@@ -120,10 +124,7 @@ def replica(model: Path, artifact: Path) -> dict:
     import tosaic
 
     result = tosaic.load(str(artifact)).run(stored(model, "inputs"))
-    for message in result.messages:
-        held = message.predicted == message.metered if message.exact else message.predicted >= message.metered
-        if not held:
-            raise ValueError(f"{message.name}: predicted {message.predicted:,}, metered {message.metered:,}")
+    check_predictions(result.messages)
     return compare(model, list(result.outputs.values())) | {
         "instructions": result.total_metered - result.page_touch,
         "page_touch": result.page_touch,
@@ -132,12 +133,35 @@ def replica(model: Path, artifact: Path) -> dict:
     }
 
 
+def bounds(model: Path, artifact: Path) -> dict:
+    """Where messages have bounds, no random input exceeds them; how much of them it took at least and at most."""
+    import tosaic
+
+    canister = tosaic.load(str(artifact))
+    if all(message["exact"] for message in canister.manifest["messages"]):
+        return {}
+    shares = []
+    for seed in range(RANDOM_INPUTS):
+        result = canister.run(canister.random_inputs(seed))
+        check_predictions(result.messages)
+        shares.append(result.total_metered / result.total_predicted)
+    return {"inputs": RANDOM_INPUTS, "least": min(shares), "most": max(shares)}
+
+
+def check_predictions(messages: Sequence[ExecutedMessage]) -> None:
+    for message in messages:
+        held = message.predicted == message.metered if message.exact else message.predicted >= message.metered
+        if not held:
+            raise ValueError(f"{message.name}: predicted {message.predicted:,}, metered {message.metered:,}")
+
+
 STEPS: dict[str, Callable[[Path, Path], dict]] = {
     "compile": compile_model,
     "validate": validate,
     "reference": reference,
     "iree": iree,
     "replica": replica,
+    "bounds": bounds,
 }
 
 
