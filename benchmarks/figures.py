@@ -23,7 +23,9 @@ from sources import Source
 
 import tosaic
 import tosaic_passes
+from tosaic import Artifact
 from tosaic.errors import TosaicError
+from tosaic.model import RunResult
 from tosaic.prices import PriceList
 from tosaic.replica import meter
 
@@ -50,8 +52,9 @@ class Failed(Exception):
 class Figures:
     """One compiled model; `instructions` without page touches, `predicted` and `metered` with them.
 
-    `exact` is false where some message has a bound instead of a prediction. `live_bytes` are the most bytes that are
-    in use at any one step: no memory plan can go below.
+    `exact` is false where some message has a bound instead of a prediction. `upload_bytes` are weights that the module
+    does not hold. `live_bytes` are the most bytes that are in use at any one step: no memory plan can go below.
+    `compile_seconds` are those of the processor.
     """
 
     macs: int
@@ -62,10 +65,20 @@ class Figures:
     exact: bool
     messages: int
     module_bytes: int
+    upload_bytes: int
     arena_bytes: int
     live_bytes: int
     compile_seconds: float
     compile_megabytes: int
+
+
+@dataclass(frozen=True)
+class CutFigures:
+    """A model under a limit, page touches included; `metered` is None where it was not run."""
+
+    messages: int
+    predicted: int
+    metered: int | None
 
 
 @dataclass(frozen=True)
@@ -84,14 +97,19 @@ class Kept:
         return json.loads(file.read_text())
 
 
-def measured(kept: Kept, source: Source, prices: PriceList, limit: int | None = None) -> Figures:
-    """The figures of a model under a limit, by default that of the price list.
+def measured(kept: Kept, source: Source, prices: PriceList) -> Figures:
+    """The figures of a model under the limit of the price list.
 
     Raises:
         Failed: the model is refused, a message does not cost what was predicted, or the process died.
     """
-    key = [prices.digest, str(limit), _digest(compiler_sources), metadata.version("torch-mlir")]
-    return Figures(**kept.measured("tosaic", source, key, lambda: asdict(_apart(measure, source, limit))))
+    return Figures(**kept.measured("tosaic", source, _key(prices), lambda: asdict(_apart(measure, source))))
+
+
+def measured_cut(kept: Kept, source: Source, prices: PriceList, limit: int) -> CutFigures:
+    """The figures of a model under another limit. Raises Failed as `measured` does."""
+    key = [*_key(prices), str(limit)]
+    return CutFigures(**kept.measured("cut", source, key, lambda: asdict(_apart(measure_cut, source, limit))))
 
 
 def measured_web(kept: Kept, source: Source, prices: PriceList) -> WebFigures | str:
@@ -109,19 +127,15 @@ def measured_web(kept: Kept, source: Source, prices: PriceList) -> WebFigures | 
     return found["reason"] if "reason" in found else WebFigures(**found)
 
 
-def measure(source: Source, limit: int | None = None) -> Figures:
+def measure(source: Source) -> Figures:
     """Compile a model, run it, and see that every message costs what was predicted, or at most that."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model.tosaic"
-        shapes = {name: list(array.shape) for name, array in source.inputs.items()}
-        start = time.perf_counter()
-        artifact = tosaic.compile_model(source.path, folder, input_shapes=shapes, limit_instructions=limit)
-        seconds = time.perf_counter() - start
+        start = time.process_time()
+        artifact = _compile(source, folder, None)
+        seconds = time.process_time() - start
         megabytes = memory.peak_megabytes()
-        result = tosaic.load(artifact).run(source.inputs)
-        for message in result.messages:
-            if message.metered > message.predicted or (message.exact and message.metered < message.predicted):
-                raise Failed(f"{message.name}: {message.predicted:,} predicted, {message.metered:,} metered")
+        result = _run(artifact, source)
         manifest = json.loads((folder / "manifest.json").read_text())
         return Figures(
             macs=manifest["multiply_adds"],
@@ -132,11 +146,41 @@ def measure(source: Source, limit: int | None = None) -> Figures:
             exact=all(message.exact for message in result.messages),
             messages=len(result.messages),
             module_bytes=(folder / "canister.wasm").stat().st_size,
+            upload_bytes=sum(chunk["bytes"] for chunk in manifest["uploads"]),
             arena_bytes=manifest["arena_bytes"],
             live_bytes=manifest["largest_live_bytes"],
             compile_seconds=seconds,
             compile_megabytes=megabytes,
         )
+
+
+def measure_cut(source: Source, limit: int) -> CutFigures:
+    """Compile a model under a limit, and run it; only compile what is not cut, or uploads its weights."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model.tosaic"
+        artifact = _compile(source, folder, limit)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        run = limit < NO_LIMIT and not manifest["uploads"]
+        metered = _run(artifact, source).total_metered if run else None
+        return CutFigures(len(manifest["messages"]), manifest["total_predicted"], metered)
+
+
+def _compile(source: Source, folder: Path, limit: int | None) -> Artifact:
+    shapes = {name: list(array.shape) for name, array in source.inputs.items()}
+    return tosaic.compile_model(source.path, folder, input_shapes=shapes, limit_instructions=limit)
+
+
+def _run(artifact: Artifact, source: Source) -> RunResult:
+    """Run it; raises Failed for a message that does not cost what was predicted, or more than its bound."""
+    result = tosaic.load(artifact).run(source.inputs)
+    for message in result.messages:
+        if message.metered > message.predicted or (message.exact and message.metered < message.predicted):
+            raise Failed(f"{message.name}: {message.predicted:,} predicted, {message.metered:,} metered")
+    return result
+
+
+def _key(prices: PriceList) -> list[str]:
+    return [prices.digest, _digest(compiler_sources), metadata.version("torch-mlir")]
 
 
 def _apart(action: Callable[..., T], *arguments: Any) -> T:

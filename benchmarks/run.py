@@ -50,12 +50,16 @@ def cuts(
     kept: Kept, source: Source, prices: PriceList, ours: Figures, limits: Sequence[int]
 ) -> Iterator[Cut]:
     """The model under each limit that cuts it."""
-    uncut = ours if ours.messages == 1 else None
-    for limit in limits:
-        if limit >= ours.predicted:
-            continue
-        uncut = uncut or figures.measured(kept, source, prices, NO_LIMIT)
-        yield Cut(source.name, limit, figures.measured(kept, source, prices, limit), uncut)
+    below = [limit for limit in limits if limit < ours.predicted]
+    if not below:
+        return
+    uncut = (
+        ours.predicted
+        if ours.messages == 1
+        else figures.measured_cut(kept, source, prices, NO_LIMIT).predicted
+    )
+    for limit in below:
+        yield Cut(source.name, limit, figures.measured_cut(kept, source, prices, limit), uncut)
 
 
 def report(rows: Sequence[Row], found_cuts: Sequence[Cut], notes: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from figures import Figures
+from figures import CutFigures, Figures
 from onnxruntime_web import WebFigures
 
 MIB = 2**20
@@ -28,17 +28,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Cut:
-    """A model under a limit, and what it takes without any."""
+    """A model under a limit, and the instructions that it takes without any, page touches included."""
 
     name: str
     limit: int
-    figures: Figures
-    uncut: Figures
+    figures: CutFigures
+    uncut: int
 
     @property
     def overhead(self) -> float:
-        """The sum over all messages against one message, page touches included."""
-        return self.figures.predicted / self.uncut.predicted - 1
+        """The sum over all messages against one message."""
+        return self.figures.predicted / self.uncut - 1
 
 
 def _per(count: float, macs: int) -> str:
@@ -59,6 +59,7 @@ COST_COLUMNS: dict[str, Callable[[Row], str]] = {
     "predicted": lambda row: _predicted(row.figures),
     "messages": lambda row: str(row.figures.messages),
     "module MiB": lambda row: f"{row.figures.module_bytes / MIB:.2f}",
+    "uploads MiB": lambda row: f"{row.figures.upload_bytes / MIB:.0f}" if row.figures.upload_bytes else "",
     "arena MiB": lambda row: f"{row.figures.arena_bytes / MIB:.2f}",
     "arena / live": lambda row: f"{row.figures.arena_bytes / row.figures.live_bytes:.2f}",
     "compile s": lambda row: f"{row.figures.compile_seconds:.1f}",
@@ -72,8 +73,9 @@ CUT_COLUMNS: dict[str, Callable[[Cut], str]] = {
     "model": lambda cut: cut.name,
     "limit": lambda cut: f"{cut.limit:,}",
     "messages": lambda cut: str(cut.figures.messages),
-    "M instructions": lambda cut: f"{cut.figures.predicted / 1e6:,.1f}",
-    "uncut": lambda cut: f"{cut.uncut.predicted / 1e6:,.1f}",
+    "M instructions with page touches": lambda cut: f"{cut.figures.predicted / 1e6:,.1f}",
+    "metered": lambda cut: f"{cut.figures.metered / 1e6:,.1f}" if cut.figures.metered else "",
+    "uncut": lambda cut: f"{cut.uncut / 1e6:,.1f}",
     "overhead": lambda cut: f"{cut.overhead:+.2%}",
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import run
-from figures import Figures, Kept
+from figures import NO_LIMIT, CutFigures, Figures, Kept
 from onnxruntime_web import WebFigures
 from sources import Source, given_models, own_networks
 from tables import Cut, Row, cost_table, cut_table
@@ -19,7 +19,7 @@ from tables import Cut, Row, cost_table, cut_table
 from tosaic.prices import OVERRIDE, PriceList
 
 OLDER = Path(__file__).parents[2] / "third_party" / "ic" / "older_prices.json"
-FIGURES = Figures(1000, 2000, 10, 2010, 2010, True, 1, 1 << 20, 2 << 20, 1 << 20, 0.5, 100)
+FIGURES = Figures(1000, 2000, 10, 2010, 2010, True, 1, 1 << 20, 0, 2 << 20, 1 << 20, 0.5, 100)
 WEB = WebFigures(8000, 9000, 10_000, 16 << 20)
 
 
@@ -76,9 +76,9 @@ def test_the_table_compares_and_leaves_out_what_does_not_apply() -> None:
     rows = [Row("a", FIGURES, WEB), Row("b", replace(FIGURES, macs=0, predicted=4020, exact=False))]
     lines = cost_table(rows).splitlines()
     assert lines[2] == (
-        "| a | 0.0 | 0.0 | 2.00 | 0.0 | exact | 1 | 1.00 | 2.00 | 2.00 | 0.5 | 100 | 0.0 | 8.00 | 16 | 4.00 |"
+        "| a | 0.0 | 0.0 | 2.00 | 0.0 | exact | 1 | 1.00 |  | 2.00 | 2.00 | 0.5 | 100 | 0.0 | 8.00 | 16 | 4.00 |"
     )
-    assert lines[3].endswith("|  | 0.0 | <= (+100.0%) | 1 | 1.00 | 2.00 | 2.00 | 0.5 | 100 |  |  |  |  |")
+    assert lines[3].endswith("|  | 0.0 | <= (+100.0%) | 1 | 1.00 |  | 2.00 | 2.00 | 0.5 | 100 |  |  |  |  |")
     assert lines[5:] == [
         "Geometric mean of the ratio over 1 models: 4.00; lowest 4.00.",
         "Every message of 1 models took exactly what was predicted."
@@ -87,8 +87,16 @@ def test_the_table_compares_and_leaves_out_what_does_not_apply() -> None:
 
 
 def test_the_overhead_of_a_cut_is_over_all_messages() -> None:
-    cut = Cut("a", 1000, replace(FIGURES, predicted=2211, messages=3), FIGURES)
-    assert cut_table([cut]).splitlines()[2] == "| a | 1,000 | 3 | 0.0 | 0.0 | +10.00% |"
+    cut = Cut("a", 1000, CutFigures(3, 22_110_000, None), 20_100_000)
+    assert cut_table([cut]).splitlines()[2] == "| a | 1,000 | 3 | 22.1 |  | 20.1 | +10.00% |"
+
+
+def test_a_cut_model_costs_what_was_predicted(source: Source) -> None:
+    whole = figures.measure_cut(source, NO_LIMIT)
+    cut = figures.measure_cut(source, whole.predicted // 2)
+    assert (whole.messages, whole.metered) == (1, None)
+    assert cut.metered == cut.predicted > whole.predicted
+    assert cut.messages >= 3
 
 
 @pytest.mark.parametrize("name", ["gru_keywords", "lstm_forecast", "bert_mini", "vit_tiny"])
