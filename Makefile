@@ -22,7 +22,7 @@ lint: .venv/lint ## style and types
 	$(BIN)/mypy
 
 fuzz: .venv/test ## the differential tests with many random cases
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm tests/tensors
 
 conformance: .venv/test ## Arm's conformance cases for TOSA, 200 an operator
 	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py

@@ -103,6 +103,8 @@ RUN_REFUSED = {
     "--input x=wrong_dtype.npy": "the input 'x' has dtype float64, the model takes float32",
     "--input x=bad.npy": "'bad.npy' is not a .npy file",
     "--input x=none.npy": "cannot read 'none.npy'",
+    "--inputs right.npy": "'right.npy' does not name its tensors; give --input NAME=right.npy",
+    "--inputs none.npz": "cannot read 'none.npz'",
     "--output model.onnx": "cannot write to 'model.onnx'",
 }
 
@@ -151,6 +153,14 @@ def test_run_prints_one_json_object(command, artifact):
     assert set(document["messages"][0]) == {"name", "predicted", "metered", "limit"}
     assert document["memory_bytes"] > 0
     assert np.load(document["outputs"]["y"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".cbor", ".safetensors"])
+def test_a_file_with_the_names_of_inputs(command, artifact, tmp_path, suffix):
+    command("tensor", "convert", "right.npy", f"all{suffix}", "--name", "x")
+    assert command("run", artifact, "--inputs", f"all{suffix}", "--output", "found")[2] == ""
+    command("run", artifact, "--input", "x=right.npy", "--output", "right")
+    assert (tmp_path / "found" / "y.npy").read_bytes() == (tmp_path / "right" / "y.npy").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".pb", ".cbor", ".safetensors", ".candid"])

@@ -24,13 +24,10 @@ from tosaic.errors import TosaicError
 from tosaic.tensors.bounds import check_bytes, check_shape
 from tosaic.tensors.dtypes import DTYPES, carrier_of, check_dtype, data_of, from_bits, native
 
-MAGIC = b"\xd9\xd9\xf7"
-"""Tag 55799, which some put before CBOR that is a file."""
-
 UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
 BREAK = b"\xff"  # the end of a container of indefinite length
 ROW_MAJOR, COLUMN_MAJOR, HOMOGENEOUS, UINT8 = 40, 1040, 41, 64
-_MARKS = (55799, 259)
+_MARKS = (55799, 259)  # that this is CBOR, that this is a map
 
 TYPED_ARRAYS = {
     64: ">u1", 65: ">u2", 66: ">u4", 67: ">u8", 68: ">u1", 69: "<u2", 70: "<u4", 71: "<u8",

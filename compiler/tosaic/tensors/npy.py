@@ -24,7 +24,6 @@ from tosaic.errors import TosaicError
 from tosaic.tensors.bounds import check_bytes, check_shape
 from tosaic.tensors.dtypes import DTYPES, carrier_of, check_dtype, from_bits, native, to_bits
 
-MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
 MOST_UNPACKED_BYTES = 4 << 30
 """Of an archive: the memory of a canister."""
 

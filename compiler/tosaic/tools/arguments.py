@@ -80,15 +80,23 @@ def read_constants(files: Sequence[tuple[str, Path]]) -> dict[str, np.ndarray]:
     return {name: read_file(file).tensor(name) for name, file in files}
 
 
-def read_inputs(model: Model, files: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """The arrays in the files of tensors, by the names of inputs. Raises TosaicError naming a file."""
+def read_inputs(model: Model, files: Mapping[str, Path], together: Path | None) -> dict[str, np.ndarray]:
+    """The arrays in files of an input each and in one of several inputs, by their names.
+
+    Raises TosaicError naming a file.
+    """
+    read = {name: read_file(path) for name, path in files.items()}
+    found = [(name, file.tensor(name), file.format) for name, file in read.items()]
+    if together is not None:
+        several = read_file(together)
+        if "" in several.tensors:
+            raise TosaicError(f"'{together}' does not name its tensors", f"give --input NAME={together}")
+        found = [(name, array, several.format) for name, array in several.tensors.items()] + found
     wanted = {tensor.name: tensor for tensor in model.inputs}
-    arrays: dict[str, np.ndarray] = {}
-    for name, path in files.items():
-        file = read_file(path)
-        array, type = file.tensor(name), wanted.get(name)
-        arrays[name] = fitted(array, type.dtype, type.shape, file.format) if type else array
-    return arrays
+    return {
+        name: fitted(array, wanted[name].dtype, wanted[name].shape, format) if name in wanted else array
+        for name, array, format in found
+    }
 
 
 def output_folder(text: str | None) -> Path | None:

@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> None:
 
     output = arguments.output_folder(options.output)
     model = load(options.artifact)
-    given = arguments.read_inputs(model, dict(options.input))
+    given = arguments.read_inputs(model, dict(options.input), options.inputs)
     missing = [tensor.name for tensor in model.inputs if tensor.name not in given]
     if missing:
         names = ", ".join(f"'{name}'" for name in missing)
@@ -238,6 +238,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help=f"a tensor ({suffixes()}); random when not given",
     )
+    add("--inputs", type=Path, metavar="FILE", help="several tensors with the names of inputs (.npz, .cbor)")
     add("--output", metavar="DIR", help="write the outputs there")
     add(
         "--format",
