@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from tosaic.errors import TosaicError
-from tosaic.policy import Access, Policy
+from tosaic.policy import Access, Policy, Weights
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class CompileOptions:
     `constants` binds inputs to values, which takes them out of the signature. `limit_instructions` is what one
     message may take; by default the network's limit of an update message. `float64_as_float32`
     accepts float64 inputs that the model computes with. `access` says who may call the model: `public`, or a list of
-    principals and the word `controllers`, separated by commas.
+    principals and the word `controllers`, separated by commas. `weights` is `module` or `uploaded`, by default `module`
+    if they fit; unless `weights_private`, whoever may call the model may read uploaded weights as well.
     """
 
     input_shapes: Mapping[str | None, Sequence[int | None]] = field(default_factory=dict)
@@ -32,17 +33,22 @@ class CompileOptions:
     limit_instructions: int | None = None
     float64_as_float32: bool = False
     access: str = "public"
+    weights: str | None = None
+    weights_private: bool = True
 
     def __post_init__(self) -> None:
         for what, value in (("batch size", self.batch_size), ("limit", self.limit_instructions)):
             if value is not None and value < 1:
                 raise TosaicError(f"the {what} is {value}, it must be at least 1")
         Access.parse(self.access)
+        if self.weights is not None and self.weights not in list(Weights):
+            raise TosaicError(f"the weights are '{self.weights}'", f"give {' or '.join(Weights)}")
 
     @property
     def policy(self) -> Policy:
         """What the canister's owner decides."""
-        return Policy(Access.parse(self.access), self.limit_instructions)
+        where = Weights(self.weights) if self.weights else None
+        return Policy(Access.parse(self.access), self.limit_instructions, where, self.weights_private)
 
     @property
     def binds_inputs(self) -> bool:

@@ -1,8 +1,9 @@
-"""What the owner of a canister decides about it: who may call its methods."""
+"""What the owner of a canister decides about it: who may call its methods, where its weights are and who gets them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tosaic.errors import TosaicError
 from tosaic.principals import parse_principal, principal_text
@@ -53,15 +54,25 @@ EVERYONE = Access(everyone=True)
 CONTROLLERS = Access(controllers=True)
 
 
+class Weights(StrEnum):
+    """Where the weights are: in the module, or uploaded (or fetched) after its installation."""
+
+    MODULE = "module"
+    UPLOADED = "uploaded"
+
+
 @dataclass(frozen=True)
 class Policy:
     """What the owner of a canister decides: `access` is for inference; uploads and upgrades are the controllers'.
 
-    `limit_instructions` is what a message may take, or None for what the network allows.
+    `limit_instructions` is what a message may take, or None for what the network allows. `weights` says where the
+    weights are, None: in the module if they fit. Unless they are private, who may infer may also read uploaded weights.
     """
 
     access: Access = EVERYONE
     limit_instructions: int | None = None
+    weights: Weights | None = None
+    weights_private: bool = True
 
 
 DEFAULT_POLICY = Policy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 
 import numpy as np
 import pytest
@@ -15,61 +14,10 @@ from tosaic.canister.parts import put_argument
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.replica import InstalledCanister, Reject, Replica, Response
-from tosaic.tensors.candid import TensorType, decode, encode
-from tosaic.wasm.function import Function
-from tosaic.wasm.module import DataSegment
-from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
+from tosaic.tensors.candid import encode
+from weighted_program import ARGUMENT, COUNT, PRICES, expected, image, program, result, weights
 
 OWNER, STRANGER = b"\x07", b"\x08"
-
-
-def small_modules() -> PriceList:
-    """The network's prices with chunks of 960 bytes and modules that hold no weights."""
-    document = json.loads(json.dumps(PriceList.load().document))
-    limits = document["limits"]
-    limits["module_bytes"] = limits["code_section_bytes"] + limits["custom_section_bytes"] + 3000
-    limits["chunk_bytes"] = 960
-    return PriceList(document)
-
-
-PRICES = small_modules()
-X, Y, WEIGHTS = 1 << 16, 2 << 16, 3 << 16
-FIRST, GAP, SECOND = 65_600, 16, 1_000
-"""Two weights: 70 chunks, one over the end of a page, one over the gap; the last is shorter."""
-COUNT = -(-(FIRST + GAP + SECOND) // 960)
-ARGUMENT = encode([np.ones(4, np.float32)])
-
-
-def weights(seed: int = 0) -> tuple[bytes, bytes]:
-    rng = np.random.default_rng(seed)
-    return rng.bytes(FIRST), rng.bytes(SECOND)
-
-
-def image(seed: int = 0) -> bytes:
-    first, second = weights(seed)
-    return first + bytes(GAP) + second
-
-
-def program(segments: int, seed: int = 0) -> WasmProgram:
-    """y = x xor the last 16 bytes of either weight."""
-    f = Function("segment", PRICES)
-    f.i32(Y)
-    f.i32(X)
-    f.memory("v128.load")
-    for end in (FIRST, FIRST + GAP + SECOND):
-        f.i32(WEIGHTS + end - 16)
-        f.memory("v128.load")
-        f.op("v128.xor")
-    f.memory("v128.store")
-    pages = 1 << (X >> 16) | 1 << (WEIGHTS + FIRST >> 16)
-    code = SegmentCode("segment", f, pages, 1 << (Y >> 16), True, 0)
-    first, second = weights(seed)
-    size = FIRST + GAP + SECOND
-    return WasmProgram(
-        (BorderTensor("x", "float32", "f32", (4,), X),), (BorderTensor("y", "float32", "f32", (4,), Y),),
-        (code,) * segments, (DataSegment(WEIGHTS, first), DataSegment(WEIGHTS + FIRST + GAP, second)),
-        4096, WEIGHTS + size, 0, size,
-    )  # fmt: skip
 
 
 def install(segments: int = 1, seed: int = 0) -> tuple[Canister, InstalledCanister]:
@@ -87,16 +35,6 @@ def rejection(response: Response) -> str:
     return response.result.text
 
 
-def expected() -> bytes:
-    first, second = (np.frombuffer(w[-16:], np.uint8) for w in weights())
-    return (np.ones(4, np.float32).view(np.uint8) ^ first ^ second).tobytes()
-
-
-def result(installed: InstalledCanister) -> bytes:
-    (y,) = decode(installed.update("infer", ARGUMENT).reply, [TensorType("float32", (4,), "y")])
-    return y.tobytes()
-
-
 def test_chunks_are_the_memory_in_pieces() -> None:
     chunks = assemble(program(1), PRICES).weights
     whole = image().ljust(-(-len(image()) // 64) * 64, b"\0")
@@ -108,7 +46,7 @@ def test_chunks_are_the_memory_in_pieces() -> None:
 def test_the_module_holds_no_weights() -> None:
     canister = assemble(program(1), PRICES)
     assert weights()[0][:64] not in canister.wasm
-    assert len(canister.wasm) < FIRST // 2 < len(assemble(program(1), PriceList.load()).wasm)
+    assert len(canister.wasm) < len(image()) // 2 < len(assemble(program(1), PriceList.load()).wasm)
 
 
 @pytest.mark.parametrize("segments", [1, 3])
@@ -146,7 +84,8 @@ def test_any_flipped_bit_is_refused_and_changes_nothing(number: int, uploaded: b
     data = bytearray(canister.weights[number].data)
     for position in (0, len(data) // 2, len(data) - 1):
         data[position] ^= 4
-        with pytest.raises(TosaicError, match="sha256 is not the one"):
+        named = f"only data with the sha256 {canister.weights[number].digest.hex()} is chunk {number}$"
+        with pytest.raises(TosaicError, match=named):
             put_chunk(installed, number, data, OWNER)
         data[position] ^= 4
     assert (number in missing_chunks(installed)) != uploaded
@@ -156,7 +95,7 @@ def test_any_flipped_bit_is_refused_and_changes_nothing(number: int, uploaded: b
 
 def test_a_chunk_in_the_place_of_another_is_refused() -> None:
     canister, installed = install()
-    with pytest.raises(TosaicError, match="sha256 is not the one"):
+    with pytest.raises(TosaicError, match=r"is chunk 1$"):
         put_chunk(installed, 1, canister.weights[0].data, OWNER)
     assert len(missing_chunks(installed)) == COUNT
 

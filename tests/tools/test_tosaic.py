@@ -56,6 +56,7 @@ COMPILE_REFUSED = {
     "unsupported operators": ("unsupported.onnx", "Cast node"),
     "limit too small": ("model.onnx -b 1 --limit 1000", "or more works"),
     "wrong principal": ("model.onnx -b 1 --access 2vxsx-fag", "its checksum is wrong"),
+    "weights that nobody can read": ("model.onnx -b 1 --no-weights-private", "--weights=uploaded"),
     "shapes for MLIR": ("model.mlir -b 1", "cannot read 'model.mlir'"),
 }
 
@@ -123,6 +124,20 @@ def test_a_model_for_few_runs_here_as_one_of_them(command):
     assert document["total_predicted"] == document["total_metered"]
     manifest = json.loads(command("inspect", "few.tosaic", "--json")[1])
     assert manifest["access"] == "em77e-bvlzu-aq"
+
+
+@pytest.mark.parametrize("more", [(), ("--no-weights-private",)])
+def test_small_weights_can_be_uploaded_as_well(command, more):
+    options = ("-b", "1", "--weights=uploaded", *more)
+    assert command("compile", "model.onnx", "-o", "uploaded.tosaic", *options)[0] == Exit.DONE
+    manifest = json.loads(command("inspect", "uploaded.tosaic", "--json")[1])
+    assert [message["name"] for message in manifest["fetch"]] == [
+        "fetch_chunks",
+        "fetch_chunks: reply callback",
+    ]
+    document = json.loads(command("run", "uploaded.tosaic", "--json")[1])
+    assert document["total_predicted"] == document["total_metered"]
+    assert command("verify", "uploaded.tosaic", "--model", "model.onnx")[0] == Exit.DONE
 
 
 def test_a_store_is_an_artifact_of_its_own_kind(command):

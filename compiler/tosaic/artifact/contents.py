@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 PROGRAM, CANISTER, CANDID, PROJECT = "program.mlirbc", "canister.wasm", "canister.did", "icp.yaml"
 MANIFEST_SECTION = "tosaic:manifest"
 """The metadata of the canister that holds the public manifest."""
-PRIVATE_KEYS = ("segments", "messages", "weights", "limits", "chunks", "uploads", "files", "manifest_sha256")
+PRIVATE_KEYS = (
+    "segments",
+    "messages",
+    "weights",
+    "limits",
+    "chunks",
+    "uploads",
+    "fetch",
+    "files",
+    "manifest_sha256",
+)
 """Keys of the manifest that the public one lacks: they depend on the module, or have no bound."""
 BYTECODE_VERSION = 6
 """MLIR's bytecode format; fixed, so that a newer MLIR does not change the artifact by itself."""
@@ -83,6 +93,7 @@ def manifest(compilation: Compilation) -> dict[str, Any]:
         "limits": [{"what": u.what, "used": u.used, "limit": u.limit} for u in compilation.limit_usage],
         "chunks": list(_chunk_entries(canister, prices.limits["chunk_bytes"])),
         "uploads": list(_upload_entries(canister, prices)),
+        "fetch": [_message_entry(message, prices) for message in canister.fetches],
     }
 
 

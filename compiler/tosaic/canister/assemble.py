@@ -7,8 +7,9 @@ from functools import cached_property
 
 from tosaic.canister.chunks import PUT_CHUNK, WeightChunk
 from tosaic.canister.interface import Methods, interface_text
-from tosaic.canister.messages import Messages, PlannedMessage
+from tosaic.canister.messages import Messages
 from tosaic.canister.parts import put_argument_bytes
+from tosaic.canister.planned_message import PlannedMessage
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic.wasm.module import Module
@@ -35,6 +36,8 @@ class Canister:
     cbor: tuple[PlannedMessage, ...] | None
     module: Module
     weights: tuple[WeightChunk, ...] = ()
+    fetches: tuple[PlannedMessage, ...] = ()
+    gives: tuple[PlannedMessage, ...] = ()
 
     @cached_property
     def wasm(self) -> bytes:
@@ -88,6 +91,8 @@ def assemble(
         tuple(cbor) if cbor is not None else None,
         module,
         weights,
+        messages.weights.fetches if messages.weights else (),
+        messages.weights.gives if messages.weights else (),
     )
 
 

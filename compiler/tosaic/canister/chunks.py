@@ -3,7 +3,7 @@
 `put_chunk(chunk, data)` takes a chunk from a controller, in any order and again at will. It is copied to its place in
 the heap, where the kernels read it; unless its SHA-256 is the one that the module knows, the message traps, which
 undoes the copy. A good chunk goes to stable memory as well, from where `canister_post_upgrade` brings it back.
-No method replies weights; `chunks` tells which are there.
+`chunks` tells which are there.
 
 Stable memory: page 0 holds the identity of the weights (32 bytes) and a byte for each chunk, 1 when it is there; the
 chunks lie one after the other from page 1 on.
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from tosaic.canister.digits import write_decimal, write_hexadecimal
 from tosaic.canister.entry import STABLE, Entry, Place, Region, pages_of
 from tosaic.canister.guard import Guard
 from tosaic.canister.parts import ADDRESS, PUT_HEADER, SIZE, Part, ReceivedParts, Transfer
@@ -27,10 +28,12 @@ from tosaic.canister.sha256 import (
     compression,
     initial_state,
     last_block,
-    state_of,
+    push_digest,
 )
 from tosaic.policy import CONTROLLERS
 from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.wasm.function import Function
+from tosaic.wasm.ic0 import IC0
 from tosaic.wasm.module import DataSegment
 from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.program import BorderTensor, WasmProgram
@@ -38,16 +41,9 @@ from tosaic_passes.cost_model import Charge
 
 PUT_CHUNK, CHUNKS = "put_chunk", "chunks"
 _BITS = 24  # column of a row: the number of bits of the chunk, big-endian
-
-
-def needs_upload(program: WasmProgram, prices: PriceList) -> bool:
-    """Whether the weights leave no room in a module for the largest code that there may be and for what is around it.
-
-    That is the custom sections (at most a chunk) and the padding to a whole chunk.
-    """
-    limits = prices.limits
-    around = limits["code_section_bytes"] + limits["custom_section_bytes"] + limits["chunk_bytes"]
-    return program.weight_bytes > limits["module_bytes"] - around
+_WRONG = b"nothing was changed: only data with the sha256 "
+_WRONG_CHUNK = b" is chunk "
+_DECIMALS = 5
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,14 @@ class WeightChunks(ReceivedParts):
     def __init__(
         self, program: WasmProgram, control: Region, cold: Region, prices: PriceList, guard: Guard
     ) -> None:
-        self.guard = guard
         self.segments = program.data
         size = -(-program.weight_bytes // BLOCK_BYTES) * BLOCK_BYTES
         weights = BorderTensor("weights", "uint8", "i8", (size,), self.segments[0].address)
         super().__init__(PUT_CHUNK, [weights], Transfer.place(cold), cold, prices)
         self._place_state(control, cold)
         self._place_texts(cold)
-        self._emit()
+        self.accept = self._accept()
+        self._emit(guard)
         self.init = self._init()
         self.post_upgrade = self._post_upgrade()
         self.progress = self._progress(cold)
@@ -83,28 +79,38 @@ class WeightChunks(ReceivedParts):
         entry.load(self.missing)
         entry.refuse_if(self.incomplete)
 
+    def call_accept(self, entry: Entry, part: int) -> None:
+        """Check the chunk that lies in its place, keep it, and note that it is there; trap if it is another one."""
+        entry.function.get(part)
+        entry.function.call(self.accept.function)
+        entry.reads |= self.accept.reads
+        entry.writes |= self.accept.writes
+
     def charge(self, index: int) -> Charge:
+        """What `put_chunk` takes."""
+        received = Charge(self.moving("msg_arg_data_copy", self._received_bytes(self.parts[index])))
+        own = Charge(self.entry.function.cost, self.entry.reads, self.entry.writes)
+        return own + received + self.accepting(index)
+
+    def accepting(self, index: int) -> Charge:
+        """What the size and the places of a chunk make its check and its keeping take."""
         part = self.parts[index]
-        offset = STABLE + self._stable_offset(index)
-        flag = self.present.address + index
-        reads = [self._row_place(index), Place(self.digests.address + index * DIGEST_BYTES, DIGEST_BYTES)]
+        reads = [self.row_place(index), Place(self.digests.address + index * DIGEST_BYTES, DIGEST_BYTES)]
         writes = [
-            self._place(part), Place(flag, 1),
-            Place(offset, part.size), Place(STABLE + DIGEST_BYTES + index, 1),
+            self.place(part), Place(self.present.address + index, 1),
+            Place(STABLE + self._stable_offset(index), part.size), Place(STABLE + DIGEST_BYTES + index, 1),
         ]  # fmt: skip
         return Charge(
-            self.entry.function.cost
-            + self._moving("msg_arg_data_copy", self._received_bytes(part))
-            + self._moving("stable64_write", part.size + 1)
+            self.moving("stable64_write", part.size + 1)
             + (part.size // BLOCK_BYTES - 1) * block_cost(self.prices),
-            self.entry.reads | pages_of(reads),
-            self.entry.writes | pages_of(writes),
+            pages_of(reads),
+            pages_of(writes),
         )
 
     @cached_property
     def uploads(self) -> tuple[WeightChunk, ...]:
         """The chunks in order."""
-        pieces = [_bytes_at(self.segments, self._place(part)) for part in self.parts]
+        pieces = [_bytes_at(self.segments, self.place(part)) for part in self.parts]
         return tuple(
             WeightChunk(part.offset, piece, hashlib.sha256(piece).digest(), self.charge(index))
             for index, (part, piece) in enumerate(zip(self.parts, pieces))
@@ -113,9 +119,9 @@ class WeightChunks(ReceivedParts):
     @property
     def data(self) -> list[DataSegment]:
         """What the module holds of the weights: the digests of the chunks, and the digest of these."""
-        states = b"".join(state_of(chunk.digest) for chunk in self.uploads)
-        identity = hashlib.sha256(b"".join(chunk.digest for chunk in self.uploads)).digest()
-        return [DataSegment(self.digests.address, states), DataSegment(self.identity.address, identity)]
+        digests = b"".join(chunk.digest for chunk in self.uploads)
+        identity = hashlib.sha256(digests).digest()
+        return [DataSegment(self.digests.address, digests), DataSegment(self.identity.address, identity)]
 
     # Places
 
@@ -131,17 +137,16 @@ class WeightChunks(ReceivedParts):
 
     def _place_texts(self, cold: Region) -> None:
         self.stranger = cold.constant(b"only a controller of the canister may upload weights")
-        self.wrong = cold.constant(
-            b"the chunk's sha256 is not the one that this module expects: nothing was changed"
-        )
+        digest = b"0" * (2 * DIGEST_BYTES)
+        self.wrong = cold.constant(_WRONG + digest + _WRONG_CHUNK + b"0" * _DECIMALS)
         self.full = cold.constant(b"there is no stable memory left for the weights")
         self.others = cold.constant(
             b"stable memory holds other weights than those of this module: install it anew (mode reinstall) to replace "
             b"them"
         )
         self.incomplete = cold.constant(
-            b"the weights are not all there yet: a controller uploads them with put_chunk; the query chunks tells "
-            b"which are missing"
+            b"the weights are not all there yet: a controller uploads them with put_chunk, or lets the canister fetch "
+            b"them with fetch_chunks; the query chunks tells which are missing"
         )
 
     def _row(self, part: Part) -> bytes:
@@ -157,27 +162,37 @@ class WeightChunks(ReceivedParts):
 
     # put_chunk
 
-    def _emit(self) -> None:
-        self.guard.refuse_others(self.entry, CONTROLLERS, self.stranger)
+    def _emit(self, guard: Guard) -> None:
+        guard.refuse_others(self.entry, CONTROLLERS, self.stranger)
         part, size = self._read_header()
-        row = self._row_of(part)
+        row = self.row_of(self.entry.function, part)
         self._refuse_wrong_size(row, size)
         self._copy(row)
-        self._hash(row)
-        self._compare_digest(part)
-        self._keep(part, row)
-        self._mark(part)
+        self.call_accept(self.entry, part)
         self.entry.append(self.nothing)
         self.entry.system("msg_reply")
 
-    def _hash(self, row: int) -> None:
+    # A chunk in its place
+
+    def _accept(self) -> Entry:
+        entry = Entry.new("accept_chunk", self.prices, ("i32",))
+        part = 0
+        row = self.row_of(entry.function, part)
+        self._hash(entry, row)
+        self._push_is_other(entry.function, part)
+        with entry.function.if_(taken=False):
+            self._trap_naming(entry.function, part)
+        self._keep(entry, part, row)
+        self._mark(entry, part)
+        return entry
+
+    def _hash(self, entry: Entry, row: int) -> None:
         """The state after the chunk's blocks, of which one is counted here, and the block of padding."""
-        entry, f, compress = self.entry, self.entry.function, compression(self.prices)
+        f, compress = entry.function, compression(self.prices)
         entry.copy(self.initial, self.state)
         f.i32(self.state.address)
-        self._load(row, ADDRESS)
-        self._load(row, ADDRESS)
-        self._load(row, SIZE)
+        for column in (ADDRESS, ADDRESS, SIZE):
+            _load(f, row, column)
         f.op("i32.add")
         f.call(compress)
         f.i32(self.padding.address)
@@ -189,30 +204,39 @@ class WeightChunks(ReceivedParts):
         f.call(compress)
         entry.writes |= self.padding.pages
 
-    def _compare_digest(self, part: int) -> None:
-        f = self.entry.function
-        for offset in (0, 16):
-            f.get(part)
-            f.i32(DIGEST_BYTES)
-            f.op("i32.mul")
-            f.memory("v128.load", self.digests.address + offset)
-            f.i32(self.state.address)
-            f.memory("v128.load", offset)
+    def _push_is_other(self, f: Function, part: int) -> None:
+        for half in (0, 16):
+            push_digest(f, self.state.address, half)
+            self.push_digest_address(f, part)
+            f.memory("v128.load", half)
             f.op("v128.xor")
         f.op("v128.or")
         f.op("v128.any_true")
-        self.entry.trap_if(self.wrong)
 
-    def _keep(self, part: int, row: int) -> None:
+    def _trap_naming(self, f: Function, part: int) -> None:
+        """Trap with the number of the chunk and the digest that it must have."""
+        digest, start = f.local("i32"), self.wrong.address
+        self.push_digest_address(f, part)
+        f.set(digest)
+        write_hexadecimal(f, digest, start + len(_WRONG), DIGEST_BYTES)
+        count = write_decimal(f, part, start + self.wrong.size - _DECIMALS)
+        f.i32(start)
+        f.get(count)
+        f.i32(self.wrong.size - _DECIMALS)
+        f.op("i32.add")
+        f.call_system(IC0["trap"])
+        f.release(digest, count)
+
+    def _keep(self, entry: Entry, part: int, row: int) -> None:
         """Write the chunk to stable memory."""
-        self._push_stable_offset(self.entry, part)
-        self._push_wide(self.entry, row, ADDRESS)
-        self._push_wide(self.entry, row, SIZE)
-        self.entry.system("stable64_write")
+        self._push_stable_offset(entry, part)
+        self._push_wide(entry, row, ADDRESS)
+        self._push_wide(entry, row, SIZE)
+        entry.system("stable64_write")
 
-    def _mark(self, part: int) -> None:
+    def _mark(self, entry: Entry, part: int) -> None:
         """Note that the chunk is there; one that was there before does not count again."""
-        entry, f = self.entry, self.entry.function
+        f = entry.function
         f.i32(self.missing.address)
         entry.load(self.missing)
         f.get(part)
@@ -269,7 +293,7 @@ class WeightChunks(ReceivedParts):
 
     def _restore(self, entry: Entry, part: int) -> None:
         f = entry.function
-        row = self._row_of(part, entry)
+        row = self.row_of(f, part)
         self._push_wide(entry, row, ADDRESS)
         self._push_stable_offset(entry, part)
         self._push_wide(entry, row, SIZE)
@@ -294,10 +318,16 @@ class WeightChunks(ReceivedParts):
 
     # Operands
 
+    def push_digest_address(self, f: Function, part: int) -> None:
+        f.get(part)
+        f.i32(DIGEST_BYTES)
+        f.op("i32.mul")
+        f.i32(self.digests.address)
+        f.op("i32.add")
+
     def _push_wide(self, entry: Entry, row: int, column: int) -> None:
         """A number of the table as an i64."""
-        entry.function.get(row)
-        entry.function.memory("i32.load", column)
+        _load(entry.function, row, column)
         entry.function.op("i64.extend_i32_u")
 
     def _push_stable_offset(self, entry: Entry, part: int) -> None:
@@ -308,6 +338,11 @@ class WeightChunks(ReceivedParts):
         f.op("i64.mul")
         f.i64(PAGE_BYTES)
         f.op("i64.add")
+
+
+def _load(f: Function, row: int, column: int) -> None:
+    f.get(row)
+    f.memory("i32.load", column)
 
 
 def _bytes_at(segments: Sequence[DataSegment], place: Place) -> bytes | memoryview:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK
+from tosaic.canister.fetch import FETCH_CHUNKS, fetch_argument
 from tosaic.canister.messages import INFER, INFER_CBOR
 from tosaic.canister.parts import GET, PUT, get_argument, needs_parts, parts_of, put_argument
 from tosaic.errors import TosaicError
@@ -98,6 +99,19 @@ def put_chunk(
         TosaicError: the canister refuses it.
     """
     response = canister.update(PUT_CHUNK, put_argument(number, bytes(data)), controller)
+    _ = response.reply
+    return response.messages
+
+
+def fetch_chunks(
+    canister: InstalledCanister, store: bytes, controller: bytes = ANONYMOUS
+) -> tuple[Message, ...]:
+    """Let the canister fetch the chunks that it lacks from a store; the messages that were executed.
+
+    Raises:
+        TosaicError: the canister or the store refuses; what has arrived stays.
+    """
+    response = canister.update(FETCH_CHUNKS, fetch_argument(store), controller)
     _ = response.reply
     return response.messages
 

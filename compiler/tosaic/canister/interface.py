@@ -18,12 +18,13 @@ _KEYWORDS = frozenset(
 
 @dataclass(frozen=True)
 class Methods:
-    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs and takes weights; are
-    there a query, and a method for CBOR?"""
+    """Which methods a canister has: in parts of `part_bytes` it takes inputs, gives outputs, takes and gives weights;
+    are there a query, and a method for CBOR?"""
 
     takes_parts: bool
     gives_parts: bool
     takes_weights: bool
+    gives_weights: bool
     query: bool
     cbor: bool
     part_bytes: int
@@ -34,6 +35,7 @@ class Methods:
             messages.takes_parts,
             messages.gives_parts,
             messages.weights is not None,
+            messages.weights is not None and not messages.policy.weights_private,
             messages.has_query,
             messages.has_cbor,
             messages.prices.limits["chunk_bytes"],
@@ -58,7 +60,9 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
     if methods.takes_weights:
         lines += [
             f"// A controller uploads the weights in chunks of {methods.part_bytes} bytes, in any order, before infer",
-            "// works; chunks tells how many are missing and, with a byte for each, which are there (1).",
+            "// works; chunks tells how many are missing and, with a byte for each, which are there (1). Or the",
+            "// controller lets the canister fetch what is missing from a store, which has chunks by their sha256;",
+            "// the reply tells how many are missing then.",
         ]
     if methods.cbor:
         lines += [
@@ -70,8 +74,11 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
     if methods.takes_weights:
         lines += [
             "  put_chunk : (chunk : nat32, data : blob) -> ();",
+            "  fetch_chunks : (store : principal) -> (missing : nat32);",
             "  chunks : () -> (missing : nat32, present : blob) query;",
         ]
+    if methods.gives_weights:
+        lines.append("  get_chunk : (digest : blob) -> (blob) query;")
     if methods.takes_parts:
         lines.append("  put : (part : nat32, data : blob) -> ();")
     lines.append(f"  infer : ({arguments}) -> ({results});")

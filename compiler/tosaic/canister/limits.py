@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tosaic.canister.assemble import Canister
-from tosaic.canister.messages import STEP, PlannedMessage
+from tosaic.canister.planned_message import STEP, PlannedMessage
 from tosaic.limits import LESS_MEMORY, FunctionSize, module_usage
 from tosaic.prices import PriceList
 from tosaic.wasm.decode import BinaryModule
@@ -28,7 +28,7 @@ def _message_usage(canister: Canister, limit_instructions: int, prices: PriceLis
     queries = [message for message in messages if message.kind == "query"]
     queries += [canister.query] if canister.query else []
     limits = prices.limits
-    update, dearest = _dearest(updates, prices)
+    update, dearest = _dearest([*updates, *canister.fetches], prices)
     query, dearest_query = _dearest(queries, prices)
     return [
         LimitUsage(

@@ -20,12 +20,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tosaic.canister.border import convert_argument, convert_result
-from tosaic.canister.chunks import CHUNKS, PUT_CHUNK, WeightChunks, needs_upload
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.canister.guard import NOBODY, Guard
 from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument_bytes
+from tosaic.canister.planned_message import REPLY_CALLBACK, STEP, PlannedMessage
+from tosaic.canister.weights import UploadedWeights, check_readable, needs_upload
 from tosaic.canister.wire import Wire, candid_framing, cbor_framing
-from tosaic.policy import CONTROLLERS, DEFAULT_POLICY, EVERYONE, Access, Policy
+from tosaic.policy import DEFAULT_POLICY, EVERYONE, Access, Policy
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
@@ -33,48 +34,10 @@ from tosaic.wasm.module import DataSegment
 from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
 from tosaic_passes.cost_model import Charge
 
-INFER, INFER_CBOR, STEP = "infer", "infer_cbor", "step"
+INFER, INFER_CBOR = "infer", "infer_cbor"
 PRINCIPAL_BYTES = 10  # of every canister
 _REJECTION_BYTES = 1024
-_ON_REJECT, _ON_CLEANUP, _FIRST_PIECE = 0, 1, 2  # places in the table
-
-
-@dataclass(frozen=True)
-class PlannedMessage:
-    """A message of one inference: its name as the replica records it, what it takes, and for a bound `exact` False.
-
-    `received_bytes` are those of the method's name and argument (none for a callback), `replied_bytes` those of the
-    reply's tensors.
-    """
-
-    name: str
-    kind: str
-    charge: Charge
-    exact: bool
-    received_bytes: int = 0
-    replied_bytes: int = 0
-
-    def instructions(self, prices: PriceList) -> int:
-        """All of it, page touches included."""
-        return self.charge.instructions + self.page_touch(prices)
-
-    def page_touch(self, prices: PriceList) -> int:
-        """What the touched pages cost; a query does not pay for writes."""
-        accessed = (self.charge.reads | self.charge.writes).bit_count()
-        written = 0 if self.kind == "query" else self.charge.writes.bit_count()
-        return accessed * prices.page_access + written * prices.page_write
-
-    def cycles(self, prices: PriceList) -> int:
-        """What the network charges for the message: its instructions, its start, and how it got there."""
-        if self.kind == "query":
-            return 0
-        fees = prices.cycles
-        executed = fees["per_update_message"] + fees["per_instruction"] * self.instructions(prices)
-        if self.kind != "update":
-            return executed
-        if self.name == STEP:
-            return executed + fees["per_call"] + fees["per_call_byte"] * self.received_bytes
-        return executed + fees["per_ingress_message"] + fees["per_ingress_byte"] * self.received_bytes
+_ON_REJECT, _ON_CLEANUP, _FIRST_PIECE = 0, 1, 2  # places in the table, behind those of the weights
 
 
 @dataclass(frozen=True)
@@ -114,7 +77,8 @@ class Messages:
         self.transfer = Transfer.place(self.control) if self.takes_parts or self.gives_parts else None
         self.put = self._input_parts()
         self.get = self._output_parts()
-        self.weights = self._weight_chunks()
+        self.weights = self._uploaded_weights()
+        self.callbacks_before = self.weights.callbacks if self.weights else []
         self.filter = self._filter()
         self.candid = self._candid()
         self.cbor = self._cbor()
@@ -154,12 +118,7 @@ class Messages:
         if self.get:
             found[f"canister_query {GET}"] = self.get.entry.function
         if self.weights:
-            found |= {
-                "canister_init": self.weights.init.function,
-                "canister_post_upgrade": self.weights.post_upgrade.function,
-                f"canister_update {PUT_CHUNK}": self.weights.entry.function,
-                f"canister_query {CHUNKS}": self.weights.progress.function,
-            }
+            found |= self.weights.exports
         if self.infer_cbor and self.has_cbor:
             found[f"canister_update {INFER_CBOR}"] = self.infer_cbor.function
         if self.has_query:
@@ -236,10 +195,13 @@ class Messages:
             return None
         return OutputParts(self.program.outputs, self.transfer, self.cold, self.prices, self._admit)
 
-    def _weight_chunks(self) -> WeightChunks | None:
-        if not needs_upload(self.program, self.prices):
+    def _uploaded_weights(self) -> UploadedWeights | None:
+        check_readable(self.program, self.prices, self.policy)
+        if not needs_upload(self.program, self.prices, self.policy):
             return None
-        return WeightChunks(self.program, self.control, self.cold, self.prices, self.guard)
+        return UploadedWeights(
+            self.program, self.control, self.cold, self.prices, self.guard, self.policy, self._admit
+        )
 
     # Entry points
 
@@ -303,7 +265,7 @@ class Messages:
         if self.policy.access != EVERYONE:
             methods |= dict.fromkeys((INFER, INFER_CBOR, "infer_query", PUT, GET), self.policy.access)
         if self.weights:
-            methods[PUT_CHUNK] = CONTROLLERS
+            methods |= self.weights.rules
         if self.count > 1:
             methods[STEP] = NOBODY
         return self.guard.filter(methods, self.control, self.prices) if methods else None
@@ -325,7 +287,7 @@ class Messages:
         entry.refuse_if(self.texts.stranger)
         f.i32(0)
         entry.load(self.next)
-        f.i32(_FIRST_PIECE - 1)
+        f.i32(self._index(_FIRST_PIECE) - 1)
         f.op("i32.add")
         f.call_indirect(("i32",))
         return entry
@@ -352,9 +314,18 @@ class Messages:
 
     def _table(self) -> list[Function]:
         if self.count == 1:
-            return []
+            return self.callbacks_before
         pieces = [*self.pieces, *self.cbor_pieces]
-        return [self._on_reject(), self._on_cleanup(), *(piece.function for piece in pieces)]
+        return [
+            *self.callbacks_before,
+            self._on_reject(),
+            self._on_cleanup(),
+            *(piece.function for piece in pieces),
+        ]
+
+    def _index(self, callback: int) -> int:
+        """Where a callback of the inference stands in the table."""
+        return len(self.callbacks_before) + callback
 
     def _on_reject(self) -> Function:
         """Frees the canister and passes on why `step` failed."""
@@ -429,13 +400,15 @@ class Messages:
         """Call `step`, which runs piece k; piece k + 1 takes its reply, as the caller's encoding has it."""
         entry.store(self.next, k)
         f, callee, name = entry.function, self.self_id, self.step_name
-        for argument in (callee.address, callee.size, name.address, name.size, _FIRST_PIECE + k):
+        for argument in (callee.address, callee.size, name.address, name.size, self._index(_FIRST_PIECE + k)):
             f.i32(argument)
         if self.cbor:
             entry.load(self.callbacks)
             f.op("i32.add")
-        entry.system("call_new", 0, _ON_REJECT, 0, size=callee.size + name.size, reads=[callee, name])
-        entry.system("call_on_cleanup", _ON_CLEANUP, 0)
+        entry.system(
+            "call_new", 0, self._index(_ON_REJECT), 0, size=callee.size + name.size, reads=[callee, name]
+        )
+        entry.system("call_on_cleanup", self._index(_ON_CLEANUP), 0)
         entry.system("call_perform")
         entry.trap_if(self.texts.full)
 
@@ -467,7 +440,7 @@ class Messages:
             if k % 2:
                 found.append(self._message(STEP, "update", self.step, piece, received=len(STEP)))
             else:
-                found.append(self._message(f"{method}: reply callback", "reply callback", piece))
+                found.append(self._message(f"{method}: reply callback", REPLY_CALLBACK, piece))
         return [*found[:-1], replace(found[-1], replied_bytes=wire.results.size)]
 
     @staticmethod

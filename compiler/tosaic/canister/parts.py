@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.prices import PriceList
 from tosaic.tensors import candid
+from tosaic.wasm.function import Function
 from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.program import BorderTensor
 from tosaic_passes.cost_model import Charge
 
 PUT, GET = "put", "get"
 ROW_BYTES = 32
-ADDRESS, SIZE, _LENGTH_SIZE, _LENGTH_MASK, _LENGTH_WORD, _PREFIX = 0, 4, 8, 12, 16, 16
+ADDRESS, SIZE, LENGTH_SIZE, LENGTH_MASK, LENGTH_WORD, _PREFIX = 0, 4, 8, 12, 16, 16
 PUT_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 2, 0x79, 0])  # (nat32, blob)
 _GET_HEADER = candid.MAGIC + bytes([0, 1, 0x79])  # (nat32)
 BLOB_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 1, 0])  # (blob)
@@ -135,13 +136,13 @@ class _Parts:
         """What the table holds of a part, from the column `ADDRESS` on."""
         raise NotImplementedError
 
-    def _place(self, part: Part) -> Place:
+    def place(self, part: Part) -> Place:
         return Place(self.tensors[part.tensor].address + part.offset, part.size)
 
-    def _row_place(self, index: int) -> Place:
+    def row_place(self, index: int) -> Place:
         return Place(self.table.address + index * ROW_BYTES, ROW_BYTES)
 
-    def _moving(self, call: str, size: int) -> int:
+    def moving(self, call: str, size: int) -> int:
         """The price of the bytes that one or several of these system calls move."""
         return self.prices.system_call(call, size) - self.prices.system_call(call)
 
@@ -160,9 +161,8 @@ class _Parts:
         f.op("i32.ge_u")
         entry.refuse_if(self.unknown)
 
-    def _row_of(self, part: int, entry: Entry | None = None) -> int:
-        """A local with the address of the part's row in the table; `entry` is another one than the own."""
-        f = (entry or self.entry).function
+    def row_of(self, f: Function, part: int) -> int:
+        """A local with the address of the part's row in the table."""
         row = f.local("i32")
         f.get(part)
         f.i32(ROW_BYTES)
@@ -192,7 +192,7 @@ class ReceivedParts(_Parts):
     def _row(self, part: Part) -> bytes:
         length = leb128_unsigned(part.size)
         mask, word = (1 << 8 * len(length)) - 1, int.from_bytes(length, "little")
-        return struct.pack("<IIIII", self._place(part).address, part.size, len(length), mask, word)
+        return struct.pack("<IIIII", self.place(part).address, part.size, len(length), mask, word)
 
     def _received_bytes(self, part: Part) -> int:
         """Bytes of the argument that are copied besides the header."""
@@ -215,7 +215,7 @@ class ReceivedParts(_Parts):
         entry, f, scratch = self.entry, self.entry.function, self.transfer.scratch
         f.get(size)
         self._load(row, SIZE)
-        self._load(row, _LENGTH_SIZE)
+        self._load(row, LENGTH_SIZE)
         f.op("i32.add")
         f.i32(_PUT_DATA)
         f.op("i32.add")
@@ -223,13 +223,13 @@ class ReceivedParts(_Parts):
         entry.refuse_if(self.wrong_size)
         f.i32(scratch.address)
         f.i32(_PUT_DATA)
-        self._load(row, _LENGTH_SIZE)
+        self._load(row, LENGTH_SIZE)
         entry.system("msg_arg_data_copy", writes=[scratch])
         f.i32(scratch.address)
         f.memory("i32.load")
-        self._load(row, _LENGTH_MASK)
+        self._load(row, LENGTH_MASK)
         f.op("i32.and")
-        self._load(row, _LENGTH_WORD)
+        self._load(row, LENGTH_WORD)
         f.op("i32.ne")
         entry.refuse_if(self.wrong_size)
 
@@ -237,7 +237,7 @@ class ReceivedParts(_Parts):
         f = self.entry.function
         self._load(row, ADDRESS)
         f.i32(_PUT_DATA)
-        self._load(row, _LENGTH_SIZE)
+        self._load(row, LENGTH_SIZE)
         f.op("i32.add")
         self._load(row, SIZE)
         self.entry.system("msg_arg_data_copy")
@@ -266,16 +266,16 @@ class InputParts(ReceivedParts):
         part = self.parts[index]
         moved = self._received_bytes(part)
         return Charge(
-            self.entry.function.cost + self._moving("msg_arg_data_copy", moved),
-            self.entry.reads | self._row_place(index).pages,
-            self.entry.writes | self._place(part).pages,
+            self.entry.function.cost + self.moving("msg_arg_data_copy", moved),
+            self.entry.reads | self.row_place(index).pages,
+            self.entry.writes | self.place(part).pages,
         )
 
     def _emit(self) -> None:
         entry, transfer = self.entry, self.transfer
         part, size = self._read_header()
         self._refuse_out_of_order(part)
-        row = self._row_of(part)
+        row = self.row_of(self.entry.function, part)
         self._refuse_wrong_size(row, size)
         self._copy(row)
         entry.copy(transfer.caller, transfer.owner)
@@ -324,8 +324,8 @@ class OutputParts(_Parts):
     def charge(self, index: int) -> Charge:
         part = self.parts[index]
         return Charge(
-            self.entry.function.cost + self._moving("msg_reply_data_append", self.reply_bytes(index)),
-            self.entry.reads | self._row_place(index).pages | self._place(part).pages,
+            self.entry.function.cost + self.moving("msg_reply_data_append", self.reply_bytes(index)),
+            self.entry.reads | self.row_place(index).pages | self.place(part).pages,
             self.entry.writes,
         )
 
@@ -336,7 +336,7 @@ class OutputParts(_Parts):
 
     def _row(self, part: Part) -> bytes:
         prefix = _reply_prefix(part)
-        return struct.pack("<III4x", self._place(part).address, part.size, len(prefix)) + prefix
+        return struct.pack("<III4x", self.place(part).address, part.size, len(prefix)) + prefix
 
     def _emit(self) -> None:
         entry, f, transfer = self.entry, self.entry.function, self.transfer
@@ -350,11 +350,11 @@ class OutputParts(_Parts):
         f.op("i32.ne")
         entry.refuse_if(self.malformed)
         self._read_part_number(_GET_HEADER, part)
-        row = self._row_of(part)
+        row = self.row_of(self.entry.function, part)
         f.get(row)
         f.i32(_PREFIX)
         f.op("i32.add")
-        self._load(row, _LENGTH_SIZE)
+        self._load(row, LENGTH_SIZE)
         entry.system("msg_reply_data_append")
         self._load(row, ADDRESS)
         self._load(row, SIZE)

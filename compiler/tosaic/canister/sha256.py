@@ -78,11 +78,6 @@ def last_block(size: int) -> bytes:
     return b"\x80".ljust(BLOCK_BYTES - 8, b"\0") + (8 * size).to_bytes(8, "big")
 
 
-def state_of(digest: bytes) -> bytes:
-    """A digest as the state lies in memory: little-endian words."""
-    return b"".join(digest[i : i + 4][::-1] for i in range(0, DIGEST_BYTES, 4))
-
-
 def push_digest(f: Function, state: int, half: int) -> None:
     """Push 16 bytes, from the byte `half` on, of the digest that the state at this address stands for."""
     f.i32(state)

@@ -155,8 +155,8 @@ class Instance:
 
     def pages(self) -> tuple[frozenset[int], frozenset[int]]:
         """Pages read and pages written since the last call began."""
-        touched = self._touched_map()
-        read, written = touched[READ_MAP : READ_MAP + 65536], touched[WRITE_MAP : WRITE_MAP + 65536]
+        touched, count = self._touched_map(), self.memory_bytes // PAGE_BYTES
+        read, written = touched[READ_MAP : READ_MAP + count], touched[WRITE_MAP : WRITE_MAP + count]
         return (
             frozenset(np.flatnonzero(read).tolist()),
             frozenset(np.flatnonzero(written).tolist()),

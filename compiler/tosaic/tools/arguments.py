@@ -28,6 +28,8 @@ def compile_options(options: argparse.Namespace) -> CompileOptions:
         limit_instructions=options.limit,
         float64_as_float32=options.float64_as_float32,
         access=options.access,
+        weights=options.weights,
+        weights_private=options.weights_private,
     )
 
 

@@ -215,6 +215,17 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         help="who may call the model; uploads and upgrades are always the controllers'",
     )
     add(
+        "--weights",
+        choices=["module", "uploaded"],
+        help="in the module, or brought after its installation: uploaded, or fetched from a store (module if they fit)",
+    )
+    add(
+        "--weights-private",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="give uploaded weights to nobody; else to canisters that may call the model (--weights-private)",
+    )
+    add(
         "--check",
         type=arguments.positive,
         nargs="?",

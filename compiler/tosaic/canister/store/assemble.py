@@ -10,7 +10,7 @@ from tosaic.canister.blob import blob_message_bytes
 from tosaic.canister.digest_index import CAPACITY
 from tosaic.canister.entry import Entry
 from tosaic.canister.guard import Guard
-from tosaic.canister.messages import PlannedMessage
+from tosaic.canister.planned_message import PlannedMessage
 from tosaic.canister.sha256 import DIGEST_BYTES
 from tosaic.canister.store.layout import READERS, Layout
 from tosaic.canister.store.methods import DECLARE, GET_CHUNK, PUT_CHUNK, Declare, GetChunk, PutChunk

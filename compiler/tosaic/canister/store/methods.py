@@ -18,9 +18,9 @@ from tosaic.canister.digest_index import (
     union,
     union_cost,
 )
+from tosaic.canister.digits import write_hexadecimal
 from tosaic.canister.entry import STABLE, Entry, Place, pages_of
 from tosaic.canister.guard import Guard
-from tosaic.canister.hexadecimal import write_hexadecimal
 from tosaic.canister.sha256 import (
     BLOCK_BYTES,
     DIGEST_BYTES,

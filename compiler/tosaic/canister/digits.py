@@ -1,8 +1,9 @@
-"""Digests as text in error messages. Only refusals run this code."""
+"""Digests and numbers as text in error messages. Only refusals run this code."""
 
 from __future__ import annotations
 
 from tosaic.wasm.function import Function
+from tosaic.wasm.opcodes import leb128_unsigned
 
 _DIGITS = b"0123456789abcdef"
 _INTERLEAVED = [i // 2 + 16 * (i % 2) for i in range(16)]
@@ -36,3 +37,40 @@ def _digits(f: Function, source: int, offset: int, result: int, is_high: bool) -
         f.op("v128.and")
     f.op("i8x16.swizzle")
     f.set(result)
+
+
+def write_decimal(f: Function, number: int, target: int) -> int:
+    """Write the number in a local, below 100,000, to a constant address; a local with how many digits it has."""
+    count, rest, place = f.local("i32"), f.local("i32"), f.local("i32")
+    f.i32(1)
+    f.set(count)
+    for power in (10, 100, 1_000, 10_000):
+        f.get(number)
+        f.i32(power)
+        f.op("i32.ge_u")
+        f.get(count)
+        f.op("i32.add")
+        f.set(count)
+    f.get(number)
+    f.set(rest)
+    f.get(count)
+    f.set(place)
+    with f.loop(1):
+        f.get(place)
+        f.i32(1)
+        f.op("i32.sub")
+        f.tee(place)
+        f.get(rest)
+        f.i32(10)
+        f.op("i32.rem_u")
+        f.i32(ord("0"))
+        f.op("i32.add")
+        f.memory("i32.store8", target)
+        f.get(rest)
+        f.i32(10)
+        f.op("i32.div_u")
+        f.set(rest)
+        f.get(place)
+        f.op("br_if", leb128_unsigned(0))
+    f.release(rest, place)
+    return count
