@@ -60,6 +60,20 @@ def test_chunks_come_back_as_they_were_put() -> None:
         assert client.get_chunk(digest) == chunk
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 2049])
+def test_any_digests_can_be_asked_for_at_a_known_price(count: int) -> None:
+    client, chunk = install(), chunks_of([100])[0]
+    digests = [hashlib.sha256(n.to_bytes(4, "big")).digest() for n in range(count)]
+    listed = [*by_digest([chunk]), *digests[1:]] if count else []
+    if count:
+        client.declare(listed)
+        client.put_chunk(chunk)
+    asked = [bytes(32), *listed[:2], *listed[:1], b"\xff" * 32]
+    message = client.canister.query("have", blob_argument(b"".join(asked)), STRANGER).messages[0]
+    assert message.metered == STORE.have(len(asked), count).instructions(PRICES)
+    assert client.have(asked) == [digest in by_digest([chunk]) for digest in asked]
+
+
 @pytest.mark.parametrize("count", [1, 20, 2049])
 def test_messages_take_what_was_predicted(count: int) -> None:
     client, chunks = install(), by_digest(chunks_of([1, 64, 70_000]))
@@ -244,6 +258,7 @@ def test_controllers_alone_change_a_store(method: str, argument: bytes) -> None:
 
 HEADER = BLOB_HEADER
 BAD_ARGUMENTS = {
+    "have": [b"", encode([]), HEADER + b"\0", blob_argument(bytes(31)), blob_argument(bytes(33))],
     "declare": [b"", encode([]), HEADER + b"\0", blob_argument(bytes(31)), blob_argument(bytes(33)),
                 blob_argument(bytes(31) + b"\1")[:-1], blob_argument(bytes(32)), HEADER + b"\xa0\0" + bytes(32),
                 blob_argument(bytes(31) + b"\2" + bytes(31) + b"\1"), blob_argument((bytes(31) + b"\1") * 2),

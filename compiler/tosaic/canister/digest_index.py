@@ -127,6 +127,47 @@ def search_cost(listed: DigestList, count: Place, prices: PriceList, digests: in
 
 
 @functools.cache
+def presence(listed: DigestList, count: Place, prices: PriceList, asked: int = 1, pages: int = 1) -> Function:
+    """The function (address, digests): for each digest a byte from the address on, 1 where its size is not 0.
+
+    The bytes take the place of the digests. There is at least one; what is counted is so many, in a list on so many
+    pages.
+    """
+    f = Function("are_present", prices, ("i32", "i32"))
+    start, total = 0, 1
+    index, position, is_listed = (f.local("i32") for _ in range(3))
+    f.i32(0)
+    f.set(index)
+    with f.loop(asked):
+        f.get(start)
+        f.get(index)
+        f.op("i32.add")
+        _push_digest(f, start, index)
+        f.call(search(listed, count, prices, pages))
+        f.tee(position)
+        f.i32(NOT_FOUND)
+        f.op("i32.ne")
+        f.tee(is_listed)
+        _push_number(f, listed.sizes, position, is_listed)
+        f.i32(0)
+        f.op("i32.ne")
+        f.op("i32.and")
+        f.memory("i32.store8")
+        f.add_to(index, 1)
+        f.get(index)
+        f.get(total)
+        f.op("i32.ne")
+        f.op("br_if", leb128_unsigned(0))
+    return f
+
+
+def presence_cost(listed: DigestList, count: Place, prices: PriceList, asked: int, digests: int) -> int:
+    """What asking for so many digests in a list of so many takes more than for one in a list on one page."""
+    pages = max(1, -(-digests * DIGEST_BYTES // PAGE_BYTES))
+    return presence(listed, count, prices, asked, pages).cost - presence(listed, count, prices).cost
+
+
+@functools.cache
 def union(old: DigestList, given: Place, target: DigestList, prices: PriceList, total: int = 1) -> Function:
     """The function (digests of `old`, digests of `given`) -> i32: writes their union to `target`; its size.
 
@@ -301,4 +342,13 @@ def _push_scaled(f: Function, index: int, size: int, start: int) -> None:
     f.i32(size)
     f.op("i32.mul")
     f.i32(start)
+    f.op("i32.add")
+
+
+def _push_digest(f: Function, start: int, index: int) -> None:
+    """Push the address of a digest behind the address in a local."""
+    f.get(start)
+    f.get(index)
+    f.i32(DIGEST_BYTES)
+    f.op("i32.mul")
     f.op("i32.add")

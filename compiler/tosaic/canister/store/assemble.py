@@ -12,10 +12,11 @@ from tosaic.canister.entry import Entry
 from tosaic.canister.guard import Guard
 from tosaic.canister.planned_message import PlannedMessage
 from tosaic.canister.sha256 import DIGEST_BYTES
+from tosaic.canister.store.declare import DECLARE, HAVE, Declare, Have
 from tosaic.canister.store.layout import READERS, Layout
-from tosaic.canister.store.methods import DECLARE, GET_CHUNK, PUT_CHUNK, Declare, GetChunk, PutChunk
 from tosaic.canister.store.readers import ALLOW, DISALLOW, MAY_READ, Readers
 from tosaic.canister.store.state import CHUNKS, SEAL, STATUS, State
+from tosaic.canister.store.transfer import GET_CHUNK, PUT_CHUNK, GetChunk, PutChunk
 from tosaic.policy import CONTROLLERS, Access
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
@@ -33,11 +34,16 @@ class Store:
     _declare: Declare
     _put: PutChunk
     _get: GetChunk
+    _have: Have
 
     def declare(self, before: int, given: int, after: int) -> PlannedMessage:
         """The message that declares so many digests, where some are listed before and so many are afterwards."""
         received = len(DECLARE) + blob_message_bytes(given * DIGEST_BYTES)
         return PlannedMessage(DECLARE, "update", self._declare.charge(before, given, after), True, received)
+
+    def have(self, asked: int, count: int) -> PlannedMessage:
+        """The message that asks which of so many chunks are in a store that lists `count` chunks."""
+        return PlannedMessage(HAVE, "query", self._have.charge(asked, count), True)
 
     def put_chunk(self, size: int, count: int) -> PlannedMessage:
         """The message that puts a new chunk of so many bytes into a store that lists `count` chunks."""
@@ -58,12 +64,13 @@ def assemble_store(prices: PriceList, readers: Access = CONTROLLERS, writers: Ac
     declare = Declare(layout, guard, prices)
     put = PutChunk(layout, guard, writers, prices)
     get = GetChunk(layout, reading, prices)
+    have = Have(layout, prices)
     updates = {
         DECLARE: declare.entry, PUT_CHUNK: put.entry, SEAL: state.seal, ALLOW: reading.allow,
         DISALLOW: reading.disallow,
     }  # fmt: skip
     queries = {
-        GET_CHUNK: get.entry, CHUNKS: state.chunks, STATUS: state.status, MAY_READ: reading.may_read,
+        GET_CHUNK: get.entry, HAVE: have.entry, CHUNKS: state.chunks, STATUS: state.status, MAY_READ: reading.may_read,
         "info": _info(layout, prices),
     }  # fmt: skip
     rules = {**dict.fromkeys(updates, CONTROLLERS), PUT_CHUNK: writers}
@@ -79,7 +86,7 @@ def assemble_store(prices: PriceList, readers: Access = CONTROLLERS, writers: Ac
         -(-layout.cold.position // PAGE_BYTES), exports, (), [*layout.control.data, *layout.cold.data],
         {f"{PUBLIC}{CANDID_SECTION}": did.encode()},
     )  # fmt: skip
-    return Store(module.encode(), did, module, layout.chunk_bytes, declare, put, get)
+    return Store(module.encode(), did, module, layout.chunk_bytes, declare, put, get, have)
 
 
 def _info(layout: Layout, prices: PriceList) -> Entry:
@@ -94,7 +101,8 @@ def _interface_text(chunk_bytes: int) -> str:
     return f"""\
 // Keeps chunks of 1 to {chunk_bytes} bytes by their sha256. A controller declares which are to come: their digests,
 // {DIGEST_BYTES} bytes each, in ascending order, each once; several lists become one. put_chunk takes what was
-// declared, in any order; chunks tells the digests in ascending order with the size of each, 0 where it is missing.
+// declared, in any order; have tells for each digest whether its chunk is there (1); chunks tells the digests in
+// ascending order with the size of each, 0 where it is missing.
 // When none is missing a controller may seal the store: nothing can be declared any more. What is there can never be
 // changed. get_chunk gives chunks to those that a controller allowed.
 service : {{
@@ -104,6 +112,7 @@ service : {{
   {ALLOW} : (reader : principal) -> ();
   {DISALLOW} : (reader : principal) -> ();
   {GET_CHUNK} : (digest : blob) -> (blob) query;
+  {HAVE} : (digests : blob) -> (present : blob) query;
   {CHUNKS} : () -> (digests : blob, sizes : vec nat32) query;
   {STATUS} : () -> (chunks : nat32, missing : nat32, sealed : bool) query;
   {MAY_READ} : (reader : principal) -> (bool) query;

@@ -10,9 +10,10 @@ import numpy as np
 
 from tosaic.canister.blob import blob_argument
 from tosaic.canister.sha256 import DIGEST_BYTES
-from tosaic.canister.store.methods import DECLARE, GET_CHUNK, PUT_CHUNK
+from tosaic.canister.store.declare import DECLARE, HAVE
 from tosaic.canister.store.readers import ALLOW, DISALLOW, MAY_READ, principal_argument
 from tosaic.canister.store.state import CHUNKS, SEAL, STATUS
+from tosaic.canister.store.transfer import GET_CHUNK, PUT_CHUNK
 from tosaic.principals import ANONYMOUS
 from tosaic.replica.message import Message
 from tosaic.replica.replica import InstalledCanister
@@ -46,6 +47,11 @@ class StoreClient:
         data = np.asarray(digests).tobytes()
         found = (data[i : i + DIGEST_BYTES] for i in range(0, len(data), DIGEST_BYTES))
         return dict(zip(found, np.asarray(sizes).tolist()))
+
+    def have(self, digests: Iterable[bytes]) -> list[bool]:
+        """Whether the chunk of each digest is there."""
+        (present,) = candid.decode_values(self._query(HAVE, blob_argument(b"".join(digests))))
+        return np.asarray(present).astype(bool).tolist()
 
     def declare(self, digests: Iterable[bytes]) -> tuple[Message, ...]:
         return self._update(DECLARE, blob_argument(b"".join(sorted(set(digests)))))
