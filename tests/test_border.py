@@ -38,7 +38,10 @@ main (int64[2,1,3,1,2,1,2] x) => (int64[2,1,3,1,2,1,2] y, float[3,2,1,1,2,1,2] z
 
 
 def check(text: str, path, **options) -> tosaic.RunResult:
-    """The compiled model gives what onnxruntime gives: dtypes, shapes and values, at the cost predicted."""
+    """The compiled model gives what onnxruntime gives: dtypes, shapes and values, at the cost predicted.
+
+    CBOR, if the tensors fit a message, carries the same bits.
+    """
     model = onnx.parser.parse_model(text)
     loaded = tosaic.load(tosaic.compile_model(model, path, **options))
     inputs = loaded.random_inputs()
@@ -50,6 +53,12 @@ def check(text: str, path, **options) -> tosaic.RunResult:
         assert (result.outputs[name].dtype, result.outputs[name].shape) == (value.dtype, value.shape)
         np.testing.assert_allclose(result.outputs[name], value, rtol=1e-5)
     assert result.total_metered == result.total_predicted
+    if loaded.manifest["cbor"]:
+        by_cbor = loaded.run(inputs, "cbor")
+        assert by_cbor.total_metered == by_cbor.total_predicted
+        assert [a.tobytes() for a in by_cbor.outputs.values()] == [
+            a.tobytes() for a in result.outputs.values()
+        ]
     return result
 
 

@@ -7,7 +7,7 @@ from torch_mlir import ir
 from tosaic.model import ExecutedMessage
 from tosaic.report import limits_table, messages_table, segments_table, tensors_table
 from tosaic.report.html import page
-from tosaic.report.tables import summary
+from tosaic.report.tables import named_tensors_table, summary
 
 MANIFEST = {
     "inputs": [{"name": "x<y", "dtype": "float32", "shape": [1, 8]}],
@@ -36,6 +36,13 @@ MANIFEST = {
 
 def lines(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
+
+
+def test_names_are_shown_and_not_obeyed():
+    tensors = [
+        {"name": name, "dtype": "bool", "shape": [], "bytes": 1} for name in ("a[red]", "b\x1b[31m\nc", "é")
+    ]
+    assert [row[0] for row in lines(named_tensors_table(tensors))[2:]] == ["a[red]", r"b\x1b[31m\nc", "é"]
 
 
 def test_messages_and_their_sum():

@@ -277,6 +277,13 @@ def test_numpy_agrees(array, fortran, tmp_path_factory) -> None:
     assert_same(np.load(path), array)
 
 
+@pytest.mark.parametrize("dtype", [">i2", ">u4", ">f4", ">f8"])
+def test_reads_big_endian_files_of_numpy(dtype, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3).astype(dtype))
+    right = np.arange(6).reshape(2, 3).astype(np.dtype(dtype).newbyteorder("="))
+    assert_same(read_file(tmp_path / "x.npy").tensor(), right)
+
+
 def test_numpy_reads_what_it_has_no_dtype_for(tmp_path) -> None:
     array = np.array([[1.5, -2.0]], ml_dtypes.bfloat16)
     write_file(tmp_path / "x.npy", {"": array})

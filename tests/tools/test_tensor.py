@@ -20,6 +20,8 @@ def command(tmp_path, monkeypatch, capsys):
     """Run `tosaic tensor` beside some files; gives exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     write_file(tmp_path / "two.npz", {"x": np.eye(2, dtype=np.float32), "n": np.array(7)})
+    write_file(tmp_path / "hostile.cbor", {"\x1b[31m": BFLOATS, "b": BFLOATS})
+    write_file(tmp_path / "many.npz", {str(i): BFLOATS for i in range(50)})
     write_file(tmp_path / "bits.candid", {"": BFLOATS})
 
     def run(line: str) -> tuple[int, str, str]:
@@ -67,7 +69,9 @@ REFUSED = {
     "convert two.npz x.cbor --name x --dtype float16": "is float32[2, 2] and cannot be float16[2, 2]",
     "convert bits.candid x.cbor --shape 4": "is uint16[3] and cannot be uint16[4]",
     "convert bits.candid x.cbor --dtype half": "tensors of half are not supported",
+    "convert many.npz x.cbor --name y": "its tensors are: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 38 more",
     "show none.npy": "cannot read 'none.npy'",
+    "convert hostile.cbor x.npy": r"these are 2: b, \x1b[31m;",
 }
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from tosaic.printable import printable
 
 if TYPE_CHECKING:
     from tosaic.model import ExecutedMessage
@@ -144,5 +147,5 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1)
     for index, header in enumerate(headers):
         table.add_column(header, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell).replace("\n", r"\n")) for cell in row))
     return table

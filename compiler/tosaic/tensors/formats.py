@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,6 +17,7 @@ from tosaic.tensors.dtypes import carrier_of, dtype_of, from_bits
 
 Tensors = Mapping[str, np.ndarray]
 Pieces = list[bytes | memoryview]
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Format:
         if not self.holds_several and len(tensors) != 1:
             several = ", ".join(f.suffix for f in FORMATS if f.holds_several and f.is_typed)
             raise TosaicError(
-                f"a {self.suffix} file holds one tensor, these are {len(tensors)}: {', '.join(tensors)}",
+                f"a {self.suffix} file holds one tensor, these are {len(tensors)}: {some(tensors)}",
                 f"choose one with --name, or write {several}",
             )
         return self._function("write")(tensors)
@@ -64,6 +65,13 @@ FORMATS = (
 )
 
 
+def some(names: Iterable[str]) -> str:
+    """The names, for a message; of many only the first."""
+    found = list(names)
+    more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
+    return ", ".join(found[:_MOST_NAMES]) + more or "none"
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """The tensors of a file by name ('' where they have none)."""
@@ -78,10 +86,9 @@ class TensorFile:
             return self.tensors[name]
         if len(self.tensors) == 1:
             return next(iter(self.tensors.values()))
-        shown = ", ".join(self.tensors) or "none"
         raise TosaicError(
             f"'{self.path}' has no tensor '{name}'" if name else f"'{self.path}' does not hold one tensor",
-            f"its tensors are: {shown}",
+            f"its tensors are: {some(self.tensors)}",
         )
 
 

@@ -21,7 +21,7 @@ from tosaic.errors import TosaicError
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.wire import MalformedError, detach_large_tensors
 from tosaic.tensors.bounds import check_bytes, check_shape
-from tosaic.tensors.dtypes import DTYPES, check_dtype, data_of, dtype_of, from_bits
+from tosaic.tensors.dtypes import check_dtype, data_of, dtype_of, from_bits
 from tosaic.wasm.opcodes import leb128_unsigned
 
 _ELEMENTS_A_BYTE = {"float4_e2m1fn": 2, "int4": 2, "uint4": 2, "int2": 4, "uint2": 4}
@@ -83,8 +83,7 @@ def _dtype_name(proto: onnx.TensorProto) -> str:
         name = onnx.helper.tensor_dtype_to_np_dtype(proto.data_type).name
     except (KeyError, ValueError, TypeError):
         raise TosaicError(f"it is no TensorProto: there is no data type {proto.data_type}") from None
-    if name not in DTYPES:
-        raise TosaicError(f"tensors of {name} are not supported", f"use one of {', '.join(DTYPES)}")
+    check_dtype("strings" if name == "object" else name)
     return name
 
 

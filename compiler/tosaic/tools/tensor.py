@@ -12,7 +12,7 @@ import numpy as np
 
 from tosaic.errors import TosaicError
 from tosaic.tensors.dtypes import check_dtype
-from tosaic.tensors.formats import TensorFile, fitted, read_file, suffixes, write_file
+from tosaic.tensors.formats import TensorFile, fitted, read_file, some, suffixes, write_file
 from tosaic.tools import arguments
 
 
@@ -72,9 +72,7 @@ def _chosen(file: TensorFile, name: str) -> np.ndarray:
     if list(file.tensors) == [""]:
         return file.tensors[""]
     if name not in file.tensors:
-        raise TosaicError(
-            f"'{file.path}' has no tensor '{name}'", f"its tensors are: {', '.join(file.tensors) or 'none'}"
-        )
+        raise TosaicError(f"'{file.path}' has no tensor '{name}'", f"its tensors are: {some(file.tensors)}")
     return file.tensors[name]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tosaic.errors import TosaicError
+from tosaic.printable import printable
 from tosaic.tensors.formats import suffixes
 from tosaic.tools import arguments, store, tensor
 from tosaic.tools.exits import Exit, report_bug, version_text
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(options)
         return Exit.DONE
     except TosaicError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return Exit.REFUSED
     except KeyboardInterrupt:
         return Exit.REFUSED
