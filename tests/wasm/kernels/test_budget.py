@@ -62,6 +62,14 @@ def elementwise() -> Case:
     return Case(KernelRequest("elementwise", (Operand(view),), (view,), {}, "", expression), [x])
 
 
+def max_pool() -> Case:
+    """Windows of 9 by 9 that meet each border in four ways: 81 regions."""
+    x = np.ones((1, 30, 30, 20), np.float32)
+    view = View.contiguous("f32", x.shape)
+    attributes = {"kernel": (9, 9), "stride": (1, 1), "pad": (4, 4, 4, 4)}
+    return Case(KernelRequest("max_pool2d", (Operand(view),), (view,), attributes, "f32"), [x])
+
+
 CASES = {
     "conv2d": lambda: convolution("conv2d", (96, 3, 3, 96), "f32", "f32"),
     "conv2d with a long end": lambda: followed(convolution("conv2d", (96, 3, 3, 96), "f32", "f32"), 8),
@@ -74,6 +82,7 @@ CASES = {
         convolution("depthwise_conv2d", (3, 3, 96, 1), "i8", "i32")
     ),
     "elementwise": elementwise,
+    "max_pool2d": max_pool,
 }
 
 

@@ -119,11 +119,29 @@ def build_kernel(
     exact: bool = True,
 ) -> Kernel:
     """A kernel that does several pieces of work in order and touches all of its operands."""
-    function = Function(request.op, prices, params=("i32",) * (len(request.inputs) + len(request.outputs)))
-    for work in works:
-        emit_nest(function, work, best_plan(work, prices, options))
+    params = ("i32",) * (len(request.inputs) + len(request.outputs))
+    plans = [best_plan(work, prices, options) for work in works]
+    function = Function(request.op, prices, params)
+    for work, plan in zip(works, plans):
+        emit_nest(function, work, plan)
+    if function.byte_size > options.function_bytes and len(works) > 1:
+        function = _in_parts(request.op, works, plans, prices, params)
     function.exact &= exact
     return Kernel(function, whole_accesses(request), exact=function.exact)
+
+
+def _in_parts(
+    name: str, works: Sequence[Work], plans: Sequence[Plan], prices: PriceList, params: tuple[str, ...]
+) -> Function:
+    """A function that calls one function for each piece of work."""
+    function = Function(name, prices, params)
+    for work, plan in zip(works, plans):
+        part = Function(name, prices, params)
+        emit_nest(part, work, plan)
+        for param in range(len(params)):
+            function.get(param)
+        function.call(part)
+    return function
 
 
 def best_plan(work: Work, prices: PriceList, options: KernelOptions) -> Plan:
