@@ -130,6 +130,54 @@ def test_loop_that_only_counts_has_an_exact_cost(goes_on, exact):
     run_program(program, [*(np.array(value, np.int32) for value in (5, 3, 5)), np.array(False)])
 
 
+def scattering(length: int, other: str = "%k1") -> str:
+    """Trip i writes the row x + i to row 2 i of a buffer of 2 `length` rows; another one becomes `other`."""
+    buffer = f"tensor<1x{2 * length}x4xi32>"
+    return f"""
+    func.func @main(%x: tensor<1x1x4xi32>, %start: {buffer})
+        -> ({buffer} {{ic.dtype = "int32"}}, {buffer} {{ic.dtype = "int32"}}) {{
+      %zero = "tosa.const"() {{values = dense<0> : tensor<1x1xi32>}} : () -> tensor<1x1xi32>
+      %r:4 = tosa.while_loop (%i = %zero, %b = %start, %k = %start, %v = %x)
+          : (tensor<1x1xi32>, {buffer}, {buffer}, tensor<1x1x4xi32>)
+          -> (tensor<1x1xi32>, {buffer}, {buffer}, tensor<1x1x4xi32>) {{
+        %limit = "tosa.const"() {{values = dense<{length}> : tensor<1x1xi32>}} : () -> tensor<1x1xi32>
+        %d = tosa.greater %limit, %i : (tensor<1x1xi32>, tensor<1x1xi32>) -> tensor<1x1xi1>
+        %shape = tosa.const_shape {{values = dense<> : tensor<0xindex>}} : () -> !tosa.shape<0>
+        %s = tosa.reshape %d, %shape : (tensor<1x1xi1>, !tosa.shape<0>) -> tensor<i1>
+        tosa.yield %s : tensor<i1>
+      }} do {{
+      ^bb0(%i1: tensor<1x1xi32>, %b1: {buffer}, %k1: {buffer}, %v1: tensor<1x1x4xi32>):
+        %one = "tosa.const"() {{values = dense<1> : tensor<1x1xi32>}} : () -> tensor<1x1xi32>
+        %all = "tosa.const"() {{values = dense<1> : tensor<1x1x1xi32>}} : () -> tensor<1x1x1xi32>
+        %j = tosa.add %i1, %one : (tensor<1x1xi32>, tensor<1x1xi32>) -> tensor<1x1xi32>
+        %row = tosa.add %i1, %i1 : (tensor<1x1xi32>, tensor<1x1xi32>) -> tensor<1x1xi32>
+        %w = tosa.add %v1, %all : (tensor<1x1x4xi32>, tensor<1x1x1xi32>) -> tensor<1x1x4xi32>
+        %n = tosa.scatter %b1, %row, %v1 : ({buffer}, tensor<1x1xi32>, tensor<1x1x4xi32>) -> {buffer}
+        tosa.yield %j, %n, {other}, %w : tensor<1x1xi32>, {buffer}, {buffer}, tensor<1x1x4xi32>
+      }}
+      return %r#1, %r#2 : {buffer}, {buffer}
+    }}"""
+
+
+@pytest.mark.parametrize("other", ["%k1", "%n", "%b1"])
+def test_rows_that_a_loop_collects(other):
+    """In place, or beside the buffer where that is handed on twice or wanted as it was before."""
+    x, start = np.arange(4, dtype=np.int32).reshape(1, 1, 4), np.full((1, 14, 4), -1, np.int32)
+    before, after = start, start
+    for i in range(7):
+        before, after = after, after.copy()
+        after[0, 2 * i] = x[0, 0] + i
+    found = run_program(compile(parse(scattering(7, other)), kernels=STORE), [x, start])
+    np.testing.assert_array_equal(found[0], after)
+    np.testing.assert_array_equal(found[1], {"%k1": start, "%n": after, "%b1": before}[other])
+
+
+def test_a_collected_row_costs_no_copy_of_the_others():
+    """The buffer grows with the trips, so a copy of it in each trip would make four times the price."""
+    short, long = (compile(parse(scattering(length)), kernels=STORE).instructions for length in (100, 200))
+    assert long < 2.1 * short
+
+
 def test_loop_without_a_bound_is_refused():
     with pytest.raises(TosaicError, match="depend on data without a bound"):
         compile(parse(fibonacci("%e")), kernels=STORE)

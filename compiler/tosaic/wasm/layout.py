@@ -262,14 +262,18 @@ class _Layout:
 
     def _loop(self, node: Node) -> Iterator[Task]:
         """The states are in the results' places. A trip computes the next ones beside them, since it may read all
-        of them until its end, and then copies."""
+        of them until its end, and then copies. A state that is only scattered into is changed where it is."""
         test, body = node.regions
         states = [self._place(value) for value in node.outputs]
         starts = [self._place(value) for value in node.inputs]
         inputs = [*states, *starts[len(states) :]]
-        following = [Placed(Buffer(value.bytes), _dense(value)) for value in node.outputs]
+        following = [
+            state if _is_scattered_into(body, i) else Placed(Buffer(value.bytes), _dense(value))
+            for i, (state, value) in enumerate(zip(states, node.outputs))
+        ]
         goes_on = Placed(Buffer(1), _dense(test.outputs[0].value))
-        yield from self._copies(starts, states)
+        for value, start, state in zip(node.inputs, starts, states):
+            yield from self._started(value, start, state)
         yield Loop(
             self._region(test, inputs, [goes_on]),
             _condition(goes_on),
@@ -277,6 +281,13 @@ class _Layout:
             node.attributes["most_trips"],
             node.attributes["exact"],
         )
+
+    def _started(self, value: Value, start: Placed, state: Placed) -> Iterator[Call]:
+        """Bring a state to its first value."""
+        if value.array is not None and _is_uniform(value.array):
+            yield _call("elementwise", [], [state], _constant(value.element, scalar(value.array)))
+        else:
+            yield from self._copies([start], [state])
 
     def _region(self, graph: Graph, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> list[Task]:
         return _Layout(graph, clusters(graph), self.border_itemsize).run_region(inputs, outputs)
@@ -309,6 +320,8 @@ class _Layout:
             [self._place(cluster.result)] if len(root.outputs) == 1 else list(map(self._place, root.outputs))
         )
         epilogue = builder.build() if cluster.fused else None
+        if op == "scatter":
+            attributes = {**attributes, "in_place": builder.inputs[0][0] == outputs[0]}
         return _call(op, builder.inputs, outputs, epilogue, attributes, result)
 
     def _overwrite(self, cluster: Cluster) -> None:
@@ -429,8 +442,14 @@ class _ExpressionBuilder:
 
 
 def _is_uniform(array: np.ndarray) -> bool:
-    """True for one element, and for a splat, which is one element in memory."""
-    return array.size == 1 or (array.size > 0 and not any(array.strides))
+    """True if all elements have the same bits, as in a splat, which is one element in memory."""
+    if array.size <= 1 or not any(array.strides):
+        return array.size > 0
+    first, last = (array[(at,) * array.ndim].tobytes() for at in (0, -1))
+    if first != last:
+        return False
+    raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, array.itemsize)
+    return bool((raw == raw[0]).all())
 
 
 def _is_table(value: Value, node: Node) -> bool:
@@ -453,6 +472,21 @@ def _call(
 
 def _condition(place: Placed) -> Call:
     return Call(KernelRequest("condition", (Operand(place.window.view),), ()), (place,))
+
+
+def _is_scattered_into(body: Graph, state: int) -> bool:
+    """True if a loop's body does nothing with a state but write some of its rows."""
+    before, after = body.inputs[state].value, body.outputs[state].value
+    node = after.producer
+    return (
+        node is not None
+        and node.op == "scatter"
+        and node.inputs[0] is before
+        and node.inputs.count(before) == 1
+        and before.users == [node]
+        and [border.value for border in body.outputs].count(after) == 1
+        and before not in [border.value for border in body.outputs]
+    )
 
 
 def _dense(value: Value) -> Window:

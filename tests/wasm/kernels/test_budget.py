@@ -48,6 +48,19 @@ def followed(product: Case, ops: int) -> Case:
     return Case(replace(request, inputs=inputs, epilogue=expression), [*product.arrays, *operands])
 
 
+def in_f16() -> Case:
+    """Long conversions, on a residual in f16 as well."""
+    rng = np.random.default_rng(0)
+    image, weights = (values(rng, *shape).astype(np.float16) for shape in ((1, 14, 14, 64), (96, 3, 3, 64)))
+    operands = [(image, False), (weights, True), (np.zeros(96, np.float16), True)]
+    product = case("conv2d", operands, (1, 14, 14, 96), SAME.attributes, result="f16")
+    residual = np.ones((1, 14, 14, 96), np.float16)
+    nodes = (("result", (), ()), ("input", (3,), ()), ("add", (0, 1), ()))
+    inputs = (*product.request.inputs, Operand(view_of(residual, "f16")))
+    request = replace(product.request, inputs=inputs, epilogue=Expression(nodes, ("f16",) * 3))
+    return Case(request, [*product.arrays, residual])
+
+
 def requantised(product: Case) -> Case:
     multiplier = np.arange(96, dtype=np.int32) * 1000 + (1 << 30)
     return ending_in(product, multiplier, np.arange(96, dtype=np.int8) % 4 + 38, 5)
@@ -73,6 +86,7 @@ def max_pool() -> Case:
 CASES = {
     "conv2d": lambda: convolution("conv2d", (96, 3, 3, 96), "f32", "f32"),
     "conv2d with a long end": lambda: followed(convolution("conv2d", (96, 3, 3, 96), "f32", "f32"), 8),
+    "conv2d in f16": in_f16,
     "conv2d in i8": lambda: requantised(convolution("conv2d", (96, 3, 3, 96), "i8", "i32")),
     "depthwise_conv2d": lambda: convolution("depthwise_conv2d", (3, 3, 96, 1), "f32", "f32"),
     "depthwise_conv2d with a long end": lambda: followed(

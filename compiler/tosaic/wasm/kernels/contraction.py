@@ -101,16 +101,15 @@ class _Block:
         """The inputs of the epilogue that do not move with the rows, and whether each sum starts at its bias anew:
         those that there are locals for."""
         c, width = self.c, self.panels.width
-        if math.prod(axis.size for axis in c.rows) == 1:
-            return [], False
         inputs: list[int] = []
         free = self.options.locals - self.tiling.locals
-        for index in c.epilogue.held_inputs:
+        for index in c.epilogue.still_inputs(c.rows):
             wanted = c.epilogue.held_locals(self._lanes_of(range(width)), index)
-            if wanted <= free and not any(axis.steps[OUTPUT + 1 + index] for axis in c.rows):
+            if wanted <= free:
                 inputs.append(index)
                 free -= wanted
-        return inputs, c.start == "vector" and self.tiling.order.is_straight and width <= free
+        several = math.prod(axis.size for axis in c.rows) > 1
+        return inputs, several and c.start == "vector" and self.tiling.order.is_straight and width <= free
 
     def _panel_axis(self) -> list[Axis]:
         streams = range(len(self.c.column_steps))

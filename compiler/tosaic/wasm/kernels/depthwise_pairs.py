@@ -36,7 +36,6 @@ from tosaic.wasm.kernels.depthwise_walk import (
     cross,
     install_share,
     output_offsets,
-    still_inputs,
     strips,
 )
 from tosaic.wasm.kernels.epilogue import Held, ends_of
@@ -147,14 +146,15 @@ def _price(d: Depthwise, height: int, width: int, prices: PriceList, options: Ke
     v, h = _vertical(d.windows[VERTICAL], height), _horizontal(d.windows[HORIZONTAL], width)
     weights = len(weight_taps(d.windows[VERTICAL], height)) * d.windows[HORIZONTAL].taps
     live = 2 * len(window_pairs(d.windows[VERTICAL], 0)) * h.widest
-    held = sum(d.epilogue.held_locals(CHANNELS, index) for index in still_inputs(d))
+    still = d.epilogue.still_inputs(d.pixels)
+    held = sum(d.epilogue.held_locals(CHANNELS, index) for index in still)
     biases = 2 * len(counted(d, Tile(height, width)))
     if live + 2 * weights + held + biases + PASSING_LOCALS > options.locals:
         return None
     bodies = bool(d.columns >= CHANNELS) + bool(d.columns % CHANNELS)
     subtracts = d.zero_point != 0 and not d.is_corrected
     pieces = 8 * v.code_products * h.code_products + (11 + 4 * subtracts) * v.code_loads * h.code_loads
-    ends = ends_of(d.epilogue, prices, 2).operators * v.code_outputs * h.code_outputs
+    ends = ends_of(d.epilogue, prices, 2, still).operators * v.code_outputs * h.code_outputs
     operators = bodies * (pieces + ends)
     shuffles = bodies * v.code_loads * h.code_loads
     install = install_share(operators, len(ZERO) * shuffles, prices, options)
@@ -279,7 +279,9 @@ class _Octet:
     def _hold_still_inputs(self) -> None:
         epilogue = self.d.epilogue
         offsets = [0] * len(epilogue.steps)
-        self._held = epilogue.hold(self.f, offsets, self.channels, still_inputs(self.d))
+        self._held = epilogue.hold(
+            self.f, offsets, self.channels, self.d.epilogue.still_inputs(self.d.pixels)
+        )
 
     def _load_weights(self) -> None:
         arithmetic, (tall, wide) = self.d.arithmetic, self.d.windows

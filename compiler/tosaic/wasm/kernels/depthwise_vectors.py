@@ -74,7 +74,7 @@ def _price(
     if live + hoisted * d.taps + PASSING_LOCALS > options.locals:
         return None
     pieces = 4 * (v.code_products * h.code_products + v.code_loads * h.code_loads)
-    ends = ends_of(d.epilogue, prices, 1).operators * v.code_outputs * h.code_outputs
+    ends = ends_of(d.epilogue, prices, 1, ()).operators * v.code_outputs * h.code_outputs
     operators = (pieces + ends) * _vectors_in_code(d)
     install = install_share(operators, 0, prices, options)
     if install is None:

@@ -190,13 +190,6 @@ def output_offsets(d: Depthwise, row: int, column: int, channel: int) -> list[in
     ]
 
 
-def still_inputs(d: Depthwise) -> list[int]:
-    """The inputs of the epilogue that are the same for all pixels."""
-    return [
-        index for index in d.epilogue.held_inputs if not any(a.steps[OUTPUT + 1 + index] for a in d.pixels)
-    ]
-
-
 Tile = TypeVar("Tile")
 
 

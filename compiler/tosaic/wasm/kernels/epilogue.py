@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -14,7 +15,7 @@ from tosaic.wasm.kernel import ELEMENT_BYTES, Expression, KernelRequest, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.bounds import result_bound
 from tosaic.wasm.kernels.requantization import MOST_VECTORS, REQUANTIZE, Packing, push_bytes
-from tosaic.wasm.kernels.streams import LANES, OUTPUT
+from tosaic.wasm.kernels.streams import LANES, OUTPUT, Axis
 from tosaic.wasm.lanes import Push, load_lanes, max_lanes, store_lanes, store_raw_pieces, store_saturates
 
 Held = Mapping[tuple[int, int], int]
@@ -129,13 +130,19 @@ class Epilogue:
         """How many locals `hold` takes for an input."""
         return -(-lanes // self._columns_loaded(index))
 
-    @property
-    def held_inputs(self) -> range:
-        """The inputs that can be held: all, unless vectors are finished in pieces or look-up tables are read."""
+    def still_inputs(self, axes: Sequence[Axis]) -> tuple[int, ...]:
+        """The inputs (counted from 0) that these axes do not move and that can be held: none where vectors are finished
+        in pieces or look-up tables are read."""
         fused = self.expression.elements if self.expression else ()
         whole = max_lanes((self.result, *fused)) == LANES
         tables = self.expression is not None and any(op == "table" for op, _, _ in self.expression.nodes)
-        return range(len(self.inputs) if whole and not tables else 0)
+        if tables or not whole or math.prod(axis.size for axis in axes) == 1:
+            return ()
+        return tuple(
+            index
+            for index in range(len(self.inputs))
+            if not any(axis.steps[OUTPUT + 1 + index] for axis in axes)
+        )
 
     def _moved(self, offsets: Sequence[int], columns: int) -> list[int]:
         return [offset + columns * step for offset, step in zip(offsets, self.steps)]
@@ -279,14 +286,14 @@ class Ends:
 
 
 @lru_cache(maxsize=2048)
-def ends_of(epilogue: Epilogue, prices: PriceList, vectors: int) -> Ends:
-    """The ends of so many full vectors; inputs that can be held are taken for held."""
+def ends_of(epilogue: Epilogue, prices: PriceList, vectors: int, still: tuple[int, ...]) -> Ends:
+    """The ends of so many full vectors; the inputs that lie `still` are held."""
     if vectors > epilogue.group:
-        first = ends_of(epilogue, prices, epilogue.group)
-        return first + ends_of(epilogue, prices, vectors - epilogue.group)
+        first = ends_of(epilogue, prices, epilogue.group, still)
+        return first + ends_of(epilogue, prices, vectors - epilogue.group, still)
     f = Function("", prices, ("i32",) * (OUTPUT + len(epilogue.steps)))
     offsets = [0] * len(epilogue.steps)
-    held = epilogue.hold(f, offsets, LANES * vectors, epilogue.held_inputs)
+    held = epilogue.hold(f, offsets, LANES * vectors, still)
     before = Ends(f.operators, f.byte_size, f.cost)
     epilogue.store(f, offsets, LANES * vectors, [lambda: None] * vectors, held)
     return Ends(f.operators - before.operators, f.byte_size - before.bytes, f.cost - before.cost)

@@ -96,12 +96,17 @@ def _gather_by_index(
 
 
 def _scatter(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
-    """All of the values, then the rows that replace some of them."""
+    """All of the values, then the rows that replace some of them.
+
+    Values that are `in_place` already belong to a loop that has written all of them before its first trip, so that
+    their pages count as touched whichever the rows are.
+    """
     values, indices, rows = (operand.view for operand in request.inputs)
     output = request.outputs[0]
     f = Function("scatter", prices, params=("i32",) * 4)
-    copy = Work(_on_input(None, output.element), [values], output, bases={1: 3})
-    emit_nest(f, copy, best_plan(copy, prices, options))
+    if not request.attributes.get("in_place", False):
+        copy = Work(_on_input(None, output.element), [values], output, bases={1: 3})
+        emit_nest(f, copy, best_plan(copy, prices, options))
     _Rows(f, output.shape[1], output.strides[1]).emit(
         indices,
         {3: _along_rows(output), 2: rows.strides[:2]},

@@ -19,6 +19,9 @@ _LARGEST_SIDE = 32  # rows or vectors of a tile
 _LARGEST_CHAIN = 64  # taps of a chain
 _SHORTEST_BLOCK = 4  # taps of a block inside a loop
 _PRODUCT_BYTES, _LOAD_BYTES, _FRAME_BYTES = 12, 11, 700  # of code, at most: a product, an operand, all loops
+_OPERATORS_A_LONG_LOCAL = (
+    2  # one in so many operators of an end names a local above 127, which takes a byte more
+)
 _ADDRESS_LOCALS = 8  # at most so many locals hold loop ends and epilogue values in passing
 
 
@@ -196,14 +199,15 @@ class _Columns:
     @classmethod
     def of(cls, c: Contraction, vectors: int, prices: PriceList) -> _Columns:
         found = panels(c.columns, vectors, c.arithmetic.lanes)
-        ends = [ends_of(c.epilogue, prices, panel.width) for panel in found]
+        still = c.epilogue.still_inputs(c.rows)
+        ends = [ends_of(c.epilogue, prices, panel.width, still) for panel in found]
         return cls(
             vectors,
             -(-c.vectors // vectors),
             c.vectors,
             len(found),
             c.epilogue.group,
-            ends_of(c.epilogue, prices, vectors),
+            ends_of(c.epilogue, prices, vectors, still),
             sum(panel.count * end.cost for panel, end in zip(found, ends)),
         )
 
@@ -247,7 +251,7 @@ class _Order:
         code = (
             m.rows * n.vectors * self.code_taps * _PRODUCT_BYTES
             + (m.rows + n.vectors) * self.code_taps * _LOAD_BYTES
-            + m.rows * n.ends.bytes
+            + m.rows * (n.ends.bytes + n.ends.operators // _OPERATORS_A_LONG_LOCAL)
             + _FRAME_BYTES
         )
         return self.locals(m, n) <= options.locals and code <= options.function_bytes
