@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import ml_dtypes  # noqa: F401 (registers bfloat16 with numpy)
 import numpy as np
 
@@ -10,7 +13,6 @@ from tosaic.replica import Response
 from tosaic.replica.message import Reject
 from tosaic.tensors.candid import TensorType, decode, encode
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
 
 PRICES = PriceList.load()
@@ -92,13 +94,19 @@ VALUES = {
 
 def copying(dtype: str, element: str, size: int) -> WasmProgram:
     """A program whose one result is its one argument."""
-    count = size * ELEMENT_BYTES[element]
+    return copying_all([BorderTensor("x", dtype, element, (size,), X)], ["y"])
+
+
+def copying_all(inputs: Sequence[BorderTensor], outputs: Sequence[str]) -> WasmProgram:
+    """A program whose results, with these names, are its arguments; all lie within a page from `X`."""
     f = Function("copy", PRICES)
-    for immediate in (Y, X, count):
-        f.i32(immediate)
-    f.memory_copy(count)
-    reads, writes = pages((X, count)), pages((Y, count))
-    return WasmProgram(
-        (BorderTensor("x", dtype, element, (size,), X),), (BorderTensor("y", dtype, element, (size,), Y),),
-        (SegmentCode("copy", f, reads, writes, True, 0),), (), 4096, 4 << 16, 0, 0,
-    )  # fmt: skip
+    results = tuple(replace(t, name=name, address=t.address + Y - X) for t, name in zip(inputs, outputs))
+    reads = writes = 0
+    for given, result in zip(inputs, results):
+        for immediate in (result.address, given.address, given.memory_bytes):
+            f.i32(immediate)
+        f.memory_copy(given.memory_bytes)
+        reads |= pages((given.address, given.memory_bytes))
+        writes |= pages((result.address, result.memory_bytes))
+    code = SegmentCode("copy", f, reads, writes, True, 0)
+    return WasmProgram(tuple(inputs), results, (code,), (), 4096, 5 << 16, 0, 0)

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import cbor2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chained_program import ARGUMENT, PRICES, RESULTS, VALUES, check, copying, expected, program, rejection
+from chained_program import (
+    ARGUMENT,
+    PRICES,
+    RESULTS,
+    VALUES,
+    check,
+    copying,
+    copying_all,
+    expected,
+    program,
+    rejection,
+)
+from chained_program import X as X_ADDRESS
 from copying_program import copying_program, prices_with
 from tosaic.canister import Canister, assemble
 from tosaic.policy import Policy
@@ -16,6 +31,7 @@ from tosaic.replica import Replica, Response
 from tosaic.tensors.candid import decode, decode_values, encode
 from tosaic.tensors.cbor import read_cbor, write_cbor
 from tosaic.tensors.dtypes import dtype_of
+from tosaic.wasm.program import BorderTensor
 
 X, N = decode(ARGUMENT, [replace(RESULTS[0], name="x"), replace(RESULTS[1], name="n")])
 
@@ -130,6 +146,37 @@ def test_every_dtype(dtype: str, element: str) -> None:
     assert found.dtype == right.dtype
     np.testing.assert_array_equal(found, right)
     assert [m.metered for m in response.messages] == [entry[2] for entry in planned(canister)]
+
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), max_size=6, unique=True
+)
+
+
+@st.composite
+def borders(draw: st.DrawFn) -> tuple[list[BorderTensor], list[str], list[np.ndarray]]:
+    """Inputs of any names, dtypes and shapes, the names of as many outputs, and values."""
+    names, at, tensors, arrays = draw(NAMES), X_ADDRESS, [], []
+    for name in names:
+        dtype, element = draw(st.sampled_from([pair for pair in VALUES if pair[0] != "float64"]))
+        shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 5, 24, 30]), max_size=3)))
+        if prod(shape) > 600:
+            shape = (300,)
+        tensors.append(BorderTensor(name, dtype, element, shape, at))
+        at += -(-tensors[-1].room // 16) * 16
+        values = np.resize(np.array(VALUES[dtype, element]), shape)
+        arrays.append(values.astype(dtype_of(dtype)))
+    return tensors, draw(st.permutations(names)), arrays
+
+
+@given(border=borders())
+def test_any_border(border) -> None:
+    tensors, outputs, arrays = border
+    canister = assemble(copying_all(tensors, outputs), PRICES)
+    argument = item(**{tensor.name: array for tensor, array in zip(tensors, arrays)})
+    response = Replica(PRICES).install(canister.wasm).update("infer_cbor", blob(argument))
+    assert replied(response) == item(**dict(zip(outputs, arrays)))
+    assert [(m.name, m.kind, m.metered, m.page_touch) for m in response.messages] == planned(canister)
 
 
 @pytest.mark.parametrize("segments", [1, 2])
