@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tosaic.artifact.contents import CANISTER, upload_file
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK
+from tosaic.canister.fetch import FETCH_CHUNKS
 from tosaic.files import write_file
 from tosaic.plan import INSTALL, UPLOAD_CHUNK, Upload, UploadPlan
 
@@ -27,15 +28,18 @@ _HEAD = """\
 #   STORE=...     a canister of the same subnet, also yours, in whose chunk store the module's chunks are kept
 #                 (CANISTER itself by default); canisters that share it share what is uploaded
 #   MODE=...      install (the default), upgrade or reinstall
+#   WEIGHTS=...   a canister that has the weights which the module does not hold (tosaic store) and gives them to
+#                 CANISTER; without it they are uploaded
 #   NETWORK=...   a network of dfx (ic by default)
 set -euo pipefail
 canister=${CANISTER:?name the canister that becomes the model}
 store=${STORE:-$canister}
 mode=${MODE:-install}
+weights=${WEIGHTS:-}
 network=${NETWORK:-ic}
 """
 
-_FUNCTIONS = """\
+COMMON_FUNCTIONS = """\
 argument=$(mktemp)
 trap 'rm -f "$argument"' EXIT
 
@@ -51,6 +55,9 @@ fail() {
   echo "$1" >&2
   exit 1
 }
+"""
+
+_FUNCTIONS = """\
 
 upload() { # number, sha256
   case $stored in *"$2"*) return ;; esac
@@ -77,6 +84,11 @@ put() { # number, sha256
   } >"$argument"
   call "$canister" @PUT_CHUNK@ --argument-file "$argument" >/dev/null
   echo "chunk $1 of the weights is uploaded"
+}
+
+fetch() {
+  call "$canister" @FETCH_CHUNKS@ "(principal \\"$weights\\")" >/dev/null
+  echo "the weights are fetched from $weights"
 }
 
 ask_present() { # a byte for each chunk of the weights at the end of the reply
@@ -127,21 +139,24 @@ def _lines(artifact: str, plan: UploadPlan, chunk_bytes: int) -> Iterator[str]:
     yield _HEAD
     yield f'artifact=$(dirname "${{BASH_SOURCE[0]}}")/{shlex.quote(artifact)}\n'
     yield f"module=$artifact/{CANISTER}\nmodule_hash={plan.module_sha256}\nchunk_bytes={chunk_bytes}\n"
-    yield _filled(_FUNCTIONS, UPLOAD_CHUNK=UPLOAD_CHUNK)
+    yield COMMON_FUNCTIONS
+    yield filled(_FUNCTIONS, UPLOAD_CHUNK=UPLOAD_CHUNK)
     if weights:
         names = {
             "UPLOADS": upload_file(""),
             "PUT_CHUNK": PUT_CHUNK,
             "CHUNKS": CHUNKS,
+            "FETCH_CHUNKS": FETCH_CHUNKS,
             "COUNT": str(len(weights)),
         }
-        yield _filled(_PUT, **names)
+        yield filled(_PUT, **names)
     yield _STORED
     yield from _calls("upload", chunks)
-    hashes = ";\n".join(f"    record {{ hash = {_blob(chunk.sha256)} }}" for chunk in chunks)
-    yield _filled(_INSTALL, HASHES=hashes, MODULE_HASH=_blob(plan.module_sha256), INSTALL=INSTALL)
+    hashes = ";\n".join(f"    record {{ hash = {blob_text(chunk.sha256)} }}" for chunk in chunks)
+    yield filled(_INSTALL, HASHES=hashes, MODULE_HASH=blob_text(plan.module_sha256), INSTALL=INSTALL)
     if weights:
         yield "\nask_present\n"
+        yield 'if [ -n "$weights" ] && [[ $present == *00* ]]; then fetch; ask_present; fi\n'
         yield from _calls("put", weights)
         yield "ask_present\n"
         yield 'case $present in *00*) fail "weights are missing still: run the script again" ;; esac\n'
@@ -153,12 +168,13 @@ def _calls(function: str, uploads: Sequence[Upload]) -> Iterator[str]:
         yield f"{function} {upload.number} {upload.sha256}\n"
 
 
-def _blob(sha256: str) -> str:
-    """A hash as Candid text."""
-    return 'blob "' + "".join(f"\\{sha256[i : i + 2]}" for i in range(0, len(sha256), 2)) + '"'
+def blob_text(digits: str) -> str:
+    """Bytes in hexadecimal as Candid text."""
+    return 'blob "' + "".join(f"\\{digits[i : i + 2]}" for i in range(0, len(digits), 2)) + '"'
 
 
-def _filled(template: str, **values: str) -> str:
+def filled(template: str, **values: str) -> str:
+    """A template with its names in capitals replaced."""
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
     return template
