@@ -129,7 +129,8 @@ def _metered(framing: Framing, argument: bytes, prices: PriceList) -> int:
     cold = Region(16 * PAGE_BYTES)
     wire = Wire("decode", "a tensor", framing, Framing((), (b"",)), Region(0, PAGE_BYTES), cold)
     entry = Entry.new("decode", prices)
-    wire.read(entry)
+    wire.check(entry)
+    wire.copy(entry)
     entry.system("msg_reply")
     module = Module(32, {"canister_update decode": entry.function}, data=cold.data)
     (message,) = Replica(prices).install(module.encode()).update("decode", argument).messages

@@ -138,7 +138,7 @@ class Model:
             return self.manifest["messages"]
         if self.manifest["cbor"] is None:
             raise TosaicError(
-                "this canister has no infer_cbor: its tensors travel in parts, or a message would exceed the limit",
+                "this canister has no infer_cbor: no message carries its tensors, or one would exceed the limit",
                 "call it with the wire candid",
             )
         return self.manifest["cbor"]

@@ -25,7 +25,9 @@ from chained_program import (
 )
 from chained_program import X as X_ADDRESS
 from copying_program import copying_program, prices_with
+from proxy_canister import Proxy
 from tosaic.canister import Canister, assemble
+from tosaic.canister.parts import put_argument
 from tosaic.policy import Policy
 from tosaic.replica import Replica, Response
 from tosaic.tensors.candid import decode, decode_values, encode
@@ -190,9 +192,33 @@ def test_names_that_fill_the_control_region_stand_elsewhere(segments: int) -> No
     assert [(m.name, m.kind, m.metered, m.page_touch) for m in response.messages] == planned(canister)
 
 
-def test_there_is_none_where_tensors_travel_in_parts() -> None:
-    prices = prices_with(ingress_bytes=8192, reply_bytes=8192)
-    canister = assemble(copying_program(prices, size=64), prices)
+SHORT_CALLS = prices_with(ingress_bytes=9_000, chunk_bytes=1_000)
+"""Calls from outside carry 1,000 numbers only in parts; canisters of the same subnet carry them whole."""
+
+
+@pytest.mark.parametrize("segments", [1, 3])
+def test_canisters_send_what_others_send_in_parts(segments: int) -> None:
+    x = np.arange(1_000, dtype=np.float32)
+    canister = assemble(copying_program(SHORT_CALLS, segments, 1_000), SHORT_CALLS)
+    replica = Replica(SHORT_CALLS)
+    installed, proxy = replica.install(canister.wasm), Proxy(replica)
+    begun = installed.update("put", put_argument(0, bytes(1_000)))
+    assert begun.reply
+    for wrong in (GOOD, item(x=x)[:-1], item(z=x)):
+        assert "infer_cbor expects" in rejection(proxy.call(installed.id, "infer_cbor", blob(wrong)))
+    assert installed.update("put", put_argument(1, bytes(1_000))).reply
+    response = proxy.call(installed.id, "infer_cbor", blob(item(x=x)))
+    assert replied(response) == item(y=x)
+    metered = [m.metered for m in response.messages if "forward" not in m.name]
+    assert canister.cbor is not None
+    assert metered == [m.instructions(SHORT_CALLS) for m in canister.cbor]
+    assert "begin with part 0" in rejection(installed.update("put", put_argument(2, bytes(1_000))))
+
+
+@pytest.mark.parametrize("limits", [{"reply_bytes": 9_000}, {"same_subnet_request_bytes": 4_000}], ids=str)
+def test_there_is_none_where_no_message_carries_the_tensors(limits: dict[str, int]) -> None:
+    prices = prices_with(**limits)
+    canister = assemble(copying_program(prices, size=1_000), prices)
     assert canister.cbor is None
     assert "infer_cbor" not in canister.did
 

@@ -219,14 +219,15 @@ class Messages:
         return Wire(INFER, f"the arguments ({arguments})", *framings, self.control, self.cold)
 
     def _cbor(self) -> Wire | None:
-        """The encoding of `infer_cbor`: none where tensors travel in parts, or where names fill a message.
+        """The encoding of `infer_cbor`: none where a message to a canister of the same subnet cannot hold the argument,
+        or one to any the reply.
 
         Its constants share the control region, whose page is touched anyway, if there is room for them.
         """
         arguments, results = cbor_framing(self.program.inputs), cbor_framing(self.program.outputs)
         limits = self.prices.limits
-        is_long = arguments.size > limits["ingress_bytes"] or results.size > limits["reply_bytes"]
-        if self.takes_parts or self.gives_parts or is_long:
+        fits = arguments.size <= limits["same_subnet_request_bytes"] and results.size <= limits["reply_bytes"]
+        if self.gives_parts or not fits:
             return None
         region = self.control if self.control.left >= Wire.room(arguments, results) else self.cold
         tensors = ", ".join(f"{t.name}: {t.dtype}{list(t.shape)}" for t in arguments.tensors)
@@ -241,7 +242,9 @@ class Messages:
             entry.refuse_if(self.texts.busy)
         if self.weights:
             self.weights.refuse_unless_complete(entry)
-        wire.read(entry)
+        wire.check(entry)
+        self._claim_inputs(entry, wire)
+        wire.copy(entry)
         self._convert_arguments(entry)
         self._begin_transfer(entry)
         if self.count > 1 and self.cbor:
@@ -374,10 +377,16 @@ class Messages:
 
     # Their parts
 
-    def _convert_arguments(self, entry: Entry) -> None:
-        """The inputs are all there and become what the kernels work on."""
-        if self.transfer and self.put:
+    def _claim_inputs(self, entry: Entry, wire: Wire) -> None:
+        """The input buffers are this call's: by the parts that its caller sent, or in place of what anyone sent."""
+        if not self.transfer or not self.put:
+            return
+        if wire is self.candid:
             self.transfer.refuse_unless_complete(entry, len(self.put.parts), self.texts.incomplete)
+        else:
+            entry.store(self.transfer.next_part, 0)
+
+    def _convert_arguments(self, entry: Entry) -> None:
         for tensor in self.program.inputs:
             convert_argument(entry, tensor, self.texts.misfit)
 

@@ -1,13 +1,14 @@
 """How the tensors of an inference are encoded in its argument and its reply: as Candid vectors, or as one blob of CBOR.
 
 Either encoding is canonical, so everything that is not data is a constant: a prefix before each tensor. The argument
-is compared with the prefixes and its data copied straight to the input buffers.
+is compared with the prefixes, and only then its data are copied straight to the input buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from tosaic.canister.border import border_place, copy_argument
 from tosaic.canister.entry import Entry, Place, Region
@@ -28,6 +29,14 @@ class Framing:
     def size(self) -> int:
         """Bytes of the message."""
         return sum(map(len, self.prefixes)) + sum(tensor.border_bytes for tensor in self.tensors)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where in the message each prefix stands."""
+        ends = accumulate(
+            len(prefix) + tensor.border_bytes for prefix, tensor in zip(self.prefixes, self.tensors)
+        )
+        return [0, *ends][: len(self.prefixes)]
 
 
 def candid_framing(tensors: Sequence[BorderTensor]) -> Framing:
@@ -70,24 +79,25 @@ class Wire:
         constants = [max(arguments.prefixes, key=len), *results.prefixes]
         return sum(len(constant) + 8 for constant in constants)
 
-    def read(self, entry: Entry) -> None:
-        """Check the argument's size and every byte that is not data; copy the data into the input buffers."""
+    def check(self, entry: Entry) -> None:
+        """Refuse an argument of another size, or with another byte where there are no data."""
         entry.system("msg_arg_data_size")
         entry.function.i32(self.arguments.size)
         entry.function.op("i32.ne")
         entry.refuse_if(self._wrong_size)
-        offset = 0
-        for i, prefix in enumerate(self.arguments.prefixes):
+        for prefix, offset in zip(self.arguments.prefixes, self.arguments.offsets):
             place = Place(self._scratch.address, len(prefix))
             entry.system(
                 "msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place]
             )
             entry.differs(place, prefix)
             entry.refuse_if(self._wrong_type)
-            offset += len(prefix)
-            if i < len(self.arguments.tensors):
-                copy_argument(entry, self.arguments.tensors[i], offset)
-                offset += border_place(self.arguments.tensors[i]).size
+
+    def copy(self, entry: Entry) -> None:
+        """Copy the data of the argument into the input buffers."""
+        framing = self.arguments
+        for tensor, prefix, offset in zip(framing.tensors, framing.prefixes, framing.offsets):
+            copy_argument(entry, tensor, offset + len(prefix))
 
     def append(self, entry: Entry) -> None:
         """Append the tensors of the results to the reply."""

@@ -130,7 +130,7 @@ class Replica:
         if len(argument) > allowed:
             raise TosaicError(
                 f"the argument has {len(argument)} bytes and a call from outside carries at most {allowed}",
-                "send the input in parts",
+                "send the input in parts, or from a canister of the same subnet",
             )
         ticket = Ticket()
         ticket.result = self._inspect(canister, method, argument, caller)
