@@ -49,6 +49,9 @@ class CountingModel:
     def closing(self, program: Program, segments: int) -> Charge | None:
         return None
 
+    def transfers(self, program: Program) -> list[tuple[str, Charge]]:
+        return []
+
     def _kernel(self, number: int, ops: list[ir.Operation]) -> KernelCost:
         with ops[0].context:
             for op in ops:

@@ -205,7 +205,8 @@ head (float[600000] x) => (float[8] y)
 
 def test_limit_below_the_transfer_of_a_part_is_refused(tmp_path):
     with pytest.raises(
-        TosaicError, match=r"instructions of a message \(put\): [0-9,]+ where 1,000,000 are allowed"
+        TosaicError,
+        match=r"the message 'put' needs [0-9,]+ instructions in one message, the limit is 1,000,000",
     ):
         tosaic.compile_model(
             onnx.parser.parse_model(HEAD), tmp_path / "a.tosaic", limit_instructions=1_000_000

@@ -24,7 +24,7 @@ from tosaic.artifact.modules import (
     to_text,
 )
 from tosaic.border import complete_border
-from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
+from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.files import write_file
 from tosaic.options import CompileOptions
 from tosaic.policy import DEFAULT_POLICY, Policy
@@ -36,6 +36,7 @@ from tosaic_passes.limit_usage import refuse_excesses
 from tosaic_passes.onnx_to_tosa.target import assume_target
 from tosaic_passes.pipeline import Element, parse_pipeline, run_pipeline
 from tosaic_passes.program import Program
+from tosaic_passes.smallest_limit import smallest_limit
 
 if TYPE_CHECKING:
     import onnx
@@ -232,13 +233,13 @@ def _to_segments(program: Program, backend: Backend, options: CompileOptions) ->
     """Count and cut; returns the limit that holds."""
     limit = options.limit_instructions or backend.prices.limits["update_instructions"]
     _log.info("counting instructions, cutting at %d", limit)
+    run_pipeline(program, parse_pipeline("convert-fft-to-matmul,outline-weights"))
+    whole = program.copy()
     under = f"{{limit-instructions={limit}}}"
-    passes = [
-        "convert-fft-to-matmul",
-        "outline-weights",
-        f"tile-operators{under}",
-        "count-instructions",
-        f"split-execution{under}",
-    ]
-    run_pipeline(program, parse_pipeline(",".join(passes), lambda: backend.cost_model))
+    passes = f"tile-operators{under},count-instructions,split-execution{under}"
+    try:
+        run_pipeline(program, parse_pipeline(passes, lambda: backend.cost_model))
+    except LimitTooSmallError as error:
+        _log.info("looking for the smallest limit")
+        raise smallest_limit(whole, error, backend.cost_model) from None
     return limit

@@ -37,17 +37,27 @@ class Charge:
 
 
 @dataclass(frozen=True)
+class Trips:
+    """How often a loop runs at most; `exact` where it always runs so often."""
+
+    most: int
+    exact: bool
+
+
+@dataclass(frozen=True)
 class KernelCost:
     """Ops that are emitted together and never split.
 
     `ops` are in program order and `shares` gives the instructions of each of them; they add up to
-    `charge.instructions`. `exact` is False where control flow depends on data: the charge is an upper bound.
+    `charge.instructions`. `exact` is False where control flow depends on data: the charge is an upper bound. `trips`
+    are those of a loop, which is a kernel by itself.
     """
 
     ops: tuple[ir.Operation, ...]
     shares: tuple[int, ...]
     charge: Charge
     exact: bool = True
+    trips: Trips | None = None
 
 
 class CostModel(Protocol):
@@ -67,12 +77,20 @@ class CostModel(Protocol):
     def overhead(self, program: Program, index: int, last: bool) -> Charge:
         """What the message that runs the segment `index` pays besides kernels: entry, arguments, calls, reply.
 
-        `last` says whether the segment is the program's last one. The program is not yet cut when this is asked.
+        `last` says whether the segment is the program's last one. From the second segment on it only matters whether
+        the index is odd. The program is not yet cut when this is asked.
         """
         ...
 
     def closing(self, program: Program, segments: int) -> Charge | None:
-        """What a further message pays that only replies, after so many segments; None where there is none."""
+        """What a further message pays that only replies, after so many segments; None where there is none.
+
+        There is one after every even number of segments or after none of them, and it always pays the same.
+        """
+        ...
+
+    def transfers(self, program: Program) -> list[tuple[str, Charge]]:
+        """The messages that bring parts of the inputs, each with its method: the same however the program is cut."""
         ...
 
     def limit_usage(self, program: Program, limit_instructions: int) -> list[LimitUsage]:

@@ -19,6 +19,17 @@ class TosaicError(Exception):
         super().__init__(message if not remedy else f"{message}; {remedy}")
 
 
+class LimitTooSmallError(TosaicError):
+    """A piece of the program fits no message: `what` needs at least `needed` instructions, more than the `limit`."""
+
+    def __init__(self, what: str, needed: int, limit: int, remedy: str = "") -> None:
+        self.what, self.needed, self.limit = what, needed, limit
+        super().__init__(
+            f"{what} needs {needed:,} instructions in one message, the limit is {limit:,}",
+            remedy or f"a limit below {needed} cannot work",
+        )
+
+
 @dataclass(frozen=True)
 class UnsupportedNode:
     """One node that cannot be lowered, with its reason and the remedy (may be empty).

@@ -22,3 +22,13 @@ class Program:
     @property
     def context(self) -> ir.Context:
         return self.module.context
+
+    def copy(self) -> Program:
+        """The module once more, in the same context; the weights are shared."""
+        with self.context, ir.Location.unknown():
+            module = ir.Module.create()
+            for attribute in self.module.operation.attributes:
+                module.operation.attributes[attribute] = self.module.operation.attributes[attribute]
+            for op in self.module.body.operations:
+                op.operation.clone(ir.InsertionPoint(module.body))
+        return Program(module, self.weights)

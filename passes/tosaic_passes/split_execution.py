@@ -35,8 +35,9 @@ from torch_mlir import ir
 
 from tosaic_passes.cost_model import Charge, CostModel, KernelCost, message_instructions
 from tosaic_passes.count_instructions import INSTRUCTIONS, UPPER_BOUND
-from tosaic_passes.errors import TosaicError
+from tosaic_passes.errors import LimitTooSmallError, TosaicError
 from tosaic_passes.functions import find_function, int_attribute, segments
+from tosaic_passes.kernel_names import describe
 from tosaic_passes.pipeline import INJECTED
 from tosaic_passes.program import Program
 from tosaic_passes.segments import build_segments
@@ -59,6 +60,7 @@ class SplitExecutionPass:
             )
         kernels = self.cost_model.kernels(program)
         messages = _Messages(self.cost_model, program)
+        messages.refuse_transfers_above(self.limit_instructions)
         cuts = best_cuts(kernels, self.limit_instructions, messages)
         stretches = [kernels[start:end] for start, end in zip([0, *cuts], [*cuts, len(kernels)])]
         with program.context, ir.Location.unknown():
@@ -91,6 +93,13 @@ class _Messages:
     def cost(self, charge: Charge) -> int:
         return message_instructions(self.model, charge)
 
+    def refuse_transfers_above(self, limit: int) -> None:
+        """Raise for a message that carries tensors and takes more: it is the same however the program is cut."""
+        costs = [(self.cost(charge), name) for name, charge in self.model.transfers(self.program)]
+        dearest, name = max(costs, default=(0, ""))
+        if dearest > limit:
+            raise LimitTooSmallError(f"the message '{name}'", dearest, limit)
+
 
 @dataclass(frozen=True, order=True)
 class _Cut:
@@ -107,7 +116,7 @@ def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) ->
     Dynamic programming over the number of segments: `layers[n]` gives, for every j, the cheapest way to run the
     first j kernels in n segments, as its cost and where the last of these segments starts. A number of segments
     after which a closing message replies is compared with the next number, which may need no more messages.
-    Raises TosaicError when no cut fits the limit, naming one that works.
+    Raises LimitTooSmallError when no cut fits the limit, naming one that works.
     """
     count = len(kernels)
     endings = _endings(kernels)
@@ -129,12 +138,13 @@ def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) ->
             if max(ending, closing) <= limit:
                 found = _Cut(index + 1 + (closing > 0), paid + ending + closing, _trace_back(layers, start))
                 best = found if best is None else min(best, found)
-            for end, cost in enumerate(costs(start, inner), start + 1):
-                if end not in following or paid + cost < following[end][0]:
-                    following[end] = (paid + cost, start)
+            for stop, cost in enumerate(costs(start, inner), start + 1):
+                if stop not in following or paid + cost < following[stop][0]:
+                    following[stop] = (paid + cost, start)
         layers.append(following)
     if best is None:
-        raise _too_small(kernels, limit, messages)
+        enough, what = least_limit(kernels, messages)
+        raise LimitTooSmallError(what, enough, limit, f"a limit of {enough} or more works")
     return best.cuts
 
 
@@ -170,29 +180,43 @@ def _trace_back(layers: Sequence[dict[int, tuple[int, int]]], start: int) -> tup
     return tuple(cuts[::-1])
 
 
-def _too_small(kernels: Sequence[KernelCost], limit: int, messages: _Messages) -> TosaicError:
-    """With a message for every kernel, the dearest one says which limit is enough."""
-    alone = [
-        messages.cost(kernel.charge + messages.overhead(index, index == len(kernels) - 1))
+def least_limit(kernels: Sequence[KernelCost], messages: _Messages) -> tuple[int, str]:
+    """The smallest limit that these kernels can be cut for, and what needs so much.
+
+    Of all ways to cut them, the one whose dearest message takes least. What a message pays besides its kernels depends
+    on whether a callee or a callback runs it, so `best` gives for every kernel and both kinds the least that the
+    messages before it need.
+    """
+    if not kernels:
+        return messages.cost(messages.overhead(0, True)), "the message"
+    alone = max(messages.cost(kernel.charge) for kernel in kernels)
+    bound = _every_kernel_alone(kernels, messages)
+    best: dict[tuple[int, int], int] = {(0, 0): alone}
+    endings = _endings(kernels)
+    for start in range(len(kernels)):
+        for place in range(3):
+            if (paid := best.get((start, place), bound + 1)) > bound:
+                continue
+            ending = messages.cost(endings[start] + messages.overhead(place, True))
+            bound = min(bound, max(paid, ending, messages.closing_cost(place + 1)))
+            inner, following = messages.overhead(place, False), 2 if place == 1 else 1
+            for end, cost in enumerate(_message_costs(kernels, start, bound, messages, inner), start + 1):
+                reached = max(paid, cost)
+                if reached < best.get((end, following), bound + 1):
+                    best[end, following] = reached
+    if bound == messages.closing_cost(2):
+        return bound, "the reply"
+    return bound, describe(max(kernels, key=lambda kernel: messages.cost(kernel.charge)))
+
+
+def _every_kernel_alone(kernels: Sequence[KernelCost], messages: _Messages) -> int:
+    """What the dearest message takes with one for every kernel."""
+    last = len(kernels) - 1
+    costs = [
+        messages.cost(kernel.charge + messages.overhead(index, index == last))
         for index, kernel in enumerate(kernels)
-    ] or [messages.cost(messages.overhead(0, True))]
-    dearest = max(alone)
-    closing = messages.closing_cost(len(alone))
-    enough = max(dearest, closing)
-    name = "the reply" if closing > dearest or not kernels else _describe(kernels[alone.index(dearest)])
-    return TosaicError(
-        f"{name} needs {enough:,} instructions in one message, the limit is {limit:,}",
-        f"a limit of {enough} or more works",
-    )
-
-
-def _describe(kernel: KernelCost) -> str:
-    if not kernel.ops:
-        return "copying arguments into the results"
-    dearest = kernel.ops[max(range(len(kernel.ops)), key=lambda i: kernel.shares[i])]
-    location = dearest.location
-    name = f" '{location.name_str}'" if isinstance(location, ir.NameLoc) else ""
-    return f"{dearest.name}{name}"
+    ]
+    return max(*costs, messages.closing_cost(len(kernels)))
 
 
 def _total(kernels: Sequence[KernelCost]) -> Charge:

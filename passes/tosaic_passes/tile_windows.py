@@ -1,18 +1,38 @@
 """Which part of its operands an op needs for a part of its result: the rules by which operators are tiled.
 
-A window is a (start, size) for each dimension of a tensor. A rule gives the window of each operand (None: all of it, as
-it is) and the attributes that change, or None where this part of the result cannot be computed alone. Every element of
-the result is computed by the same arithmetic in the same order, so its bits stay what they were.
+A rule gives what becomes of each operand (`Part`) and the attributes that change, or None where this part of the result
+cannot be computed alone. Every element of the result is computed by the same arithmetic in the same order, so its bits
+stay what they were. Rules of ops that only move data are in `tile_movement`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 from torch_mlir import ir
 
 Window = tuple[tuple[int, int], ...]
-Demand = tuple[list[Window | None], dict[str, ir.Attribute]]
+"""A (start, size) for each dimension of a tensor."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A constant operand of sizes or positions (`tosa.const_shape`) that takes the place of the one before."""
+
+    values: tuple[int, ...]
+
+
+class Untiled(Enum):
+    """What becomes of operands of which no window is taken."""
+
+    WHOLE = "as it is"
+    ABSENT = "not read by this part"
+
+
+Part = Window | Sizes | Untiled
+Demand = tuple[list[Part], dict[str, ir.Attribute]]
 Rule = Callable[[ir.Operation, Window], Demand | None]
 
 
@@ -26,15 +46,17 @@ def whole(value: ir.Value) -> Window:
     return tuple((0, size) for size in shape_of(value))
 
 
-def demand(op: ir.Operation, window: Window) -> Demand | None:
-    """What `op` needs to compute a window of its result; None if it cannot, or if its kind is never tiled."""
-    rule = _RULES.get(op.name.removeprefix("tosa."))
-    return rule(op, window) if rule and len(op.results) == 1 else None
+def others(op: ir.Operation, *parts: Part) -> list[Part]:
+    """Parts of the first operands; all others are taken as they are."""
+    return [*parts, *[Untiled.WHOLE] * (len(op.operands) - len(parts))]
 
 
-def _others(op: ir.Operation, *windows: Window | None) -> list[Window | None]:
-    """Windows of the first operands; all others are taken as they are."""
-    return [*windows, *[None] * (len(op.operands) - len(windows))]
+def sizes_of(value: ir.Value) -> list[int] | None:
+    """The numbers of a constant operand of sizes or positions; None if it is computed."""
+    if isinstance(value.owner, ir.Block) or value.owner.name != "tosa.const_shape":
+        return None
+    unsigned = ir.DenseIntElementsAttr(value.owner.attributes["values"])  # what the bindings make of an index
+    return [(int(size) + (1 << 63)) % (1 << 64) - (1 << 63) for size in unsigned]
 
 
 def _elementwise(tensors: int) -> Rule:
@@ -44,15 +66,17 @@ def _elementwise(tensors: int) -> Rule:
         found = []
         for value in list(op.operands)[:tensors]:
             found.append(tuple((0, 1) if n == 1 else part for n, part in zip(shape_of(value), window)))
-        return _others(op, *found), {}
+        return others(op, *found), {}
 
     return rule
 
 
 def _rescale(op: ir.Operation, window: Window) -> Demand | None:
     """Multipliers and shifts may stand for the channels, the last dimension."""
-    channels = [(window[-1],) if shape_of(value)[0] > 1 else None for value in list(op.operands)[1:3]]
-    return _others(op, window, *channels), {}
+    channels = [
+        (window[-1],) if shape_of(value)[0] > 1 else Untiled.WHOLE for value in list(op.operands)[1:3]
+    ]
+    return others(op, window, *channels), {}
 
 
 def _convolution(output_channels: int) -> Rule:
@@ -69,8 +93,8 @@ def _convolution(output_channels: int) -> Rule:
         weights = tuple(
             weight_channels if axis == output_channels else part for axis, part in enumerate(whole(weight))
         )
-        biases = (window[-1],) if shape_of(bias)[0] > 1 else None
-        return _others(op, (window[0], *spatial[0], source_channels), weights, biases), {"pad": spatial[1]}
+        biases = (window[-1],) if shape_of(bias)[0] > 1 else Untiled.WHOLE
+        return others(op, (window[0], *spatial[0], source_channels), weights, biases), {"pad": spatial[1]}
 
     return rule
 
@@ -94,7 +118,7 @@ def _pooling(op: ir.Operation, window: Window) -> Demand | None:
     spatial = _spatial(op, shape_of(source), _numbers(op, "kernel"), window)
     if spatial is None:
         return None
-    return _others(op, (window[0], *spatial[0], window[-1])), {"pad": spatial[1]}
+    return others(op, (window[0], *spatial[0], window[-1])), {"pad": spatial[1]}
 
 
 def _spatial(
@@ -116,49 +140,73 @@ def _spatial(
 
 
 def _transpose_convolution(op: ir.Operation, window: Window) -> Demand | None:
-    """By images and output channels; neighbouring rows share what they are made of."""
+    """The rows and columns whose products reach the window, and what is left of the padding, or is cut off by it."""
     source, weight, bias = list(op.operands)[:3]
-    if window[1:-1] != whole(op.results[0])[1:-1]:
-        return None
+    stride, pad = _numbers(op, "stride"), _numbers(op, "out_pad")
+    parts, pads = [], []
+    for axis, (start, size) in enumerate(window[1:-1]):
+        step, reach = stride[axis], shape_of(weight)[1 + axis]
+        begin = start - pad[2 * axis]
+        low = max(0, -(-(begin - reach + 1) // step))
+        high = min(shape_of(source)[1 + axis] - 1, (begin + size - 1) // step)
+        if low > high:
+            return None
+        before = low * step - begin
+        parts.append((low, high - low + 1))
+        pads += [before, size - (high - low) * step - before - reach]
     weights = (window[-1], *whole(weight)[1:])
-    biases = (window[-1],) if shape_of(bias)[0] > 1 else None
-    return _others(op, (window[0], *whole(source)[1:]), weights, biases), {}
+    biases = (window[-1],) if shape_of(bias)[0] > 1 else Untiled.WHOLE
+    inputs = (window[0], *parts, whole(source)[-1])
+    return others(op, inputs, weights, biases), {"out_pad": ir.DenseI64ArrayAttr.get(pads)}
 
 
 def _matmul(op: ir.Operation, window: Window) -> Demand | None:
     batch, rows, columns = window
     inner = (0, shape_of(op.operands[0])[2])
-    return _others(op, (batch, rows, inner), (batch, inner, columns)), {}
+    return others(op, (batch, rows, inner), (batch, inner, columns)), {}
+
+
+def _matmul_t(op: ir.Operation, window: Window) -> Demand | None:
+    batch, rows, columns = window
+    inner = (0, shape_of(op.operands[0])[2])
+    shared = shape_of(op.operands[1])[0] == 1
+    return others(op, (batch, rows, inner), ((0, 1) if shared else batch, columns, inner)), {}
 
 
 def _reduction(op: ir.Operation, window: Window) -> Demand | None:
-    axis, source = _axis(op), whole(op.operands[0])
-    return _others(op, tuple(source[i] if i == axis else part for i, part in enumerate(window))), {}
+    axis, source = axis_of(op), whole(op.operands[0])
+    return others(op, tuple(source[i] if i == axis else part for i, part in enumerate(window))), {}
 
 
 def _argmax(op: ir.Operation, window: Window) -> Demand | None:
-    axis, source = _axis(op), whole(op.operands[0])
-    return _others(op, (*window[:axis], source[axis], *window[axis:])), {}
-
-
-def _gather(op: ir.Operation, window: Window) -> Demand | None:
-    values = whole(op.operands[0])
-    return [(window[0], values[1], window[2]), window[:2]], {}
-
-
-def _transpose(op: ir.Operation, window: Window) -> Demand | None:
-    perms = list(ir.DenseI32ArrayAttr(op.attributes["perms"]))
-    return [tuple(window[perms.index(axis)] for axis in range(len(perms)))], {}
+    axis, source = axis_of(op), whole(op.operands[0])
+    return others(op, (*window[:axis], source[axis], *window[axis:])), {}
 
 
 def _resize(op: ir.Operation, window: Window) -> Demand | None:
-    """By images and channels."""
-    if window[1:3] != whole(op.results[0])[1:3]:
+    """The rows and columns between which a part interpolates.
+
+    Position y of the result lies at (y * denominator + offset) / numerator of the input, which is read at the whole
+    number below it and at the next one, both inside of the input.
+    """
+    scale, offset, border = (sizes_of(value) for value in list(op.operands)[1:4])
+    if scale is None or offset is None or border is None:
         return None
-    return _others(op, (window[0], *whole(op.operands[0])[1:3], window[3])), {}
+    parts, offsets, borders = [], [], []
+    for axis, (start, size) in enumerate(window[1:3]):
+        numerator, denominator = scale[2 * axis : 2 * axis + 2]
+        first = start * denominator + offset[axis]
+        last = first + (size - 1) * denominator
+        low = max(0, first // numerator)
+        high = min(shape_of(op.operands[0])[1 + axis] - 1, last // numerator + 1)
+        parts.append((low, high - low + 1))
+        offsets.append(first - low * numerator)
+        borders.append(last - high * numerator)
+    source = (window[0], *parts, window[3])
+    return others(op, source, Sizes(tuple(scale)), Sizes(tuple(offsets)), Sizes(tuple(borders))), {}
 
 
-def _axis(op: ir.Operation) -> int:
+def axis_of(op: ir.Operation) -> int:
     return ir.IntegerAttr(op.attributes["axis"]).value
 
 
@@ -173,7 +221,7 @@ _TENSORS = {
     "logical_and logical_left_shift logical_or logical_right_shift logical_xor maximum minimum mul pow sub",
     3: "select",
 }
-_RULES: Mapping[str, Rule] = {
+WINDOW_RULES: Mapping[str, Rule] = {
     **{name: _elementwise(count) for count, names in _TENSORS.items() for name in names.split()},
     **dict.fromkeys(
         "reduce_all reduce_any reduce_max reduce_min reduce_product reduce_sum".split(), _reduction
@@ -183,11 +231,10 @@ _RULES: Mapping[str, Rule] = {
     "conv2d": _convolution(0),
     "conv3d": _convolution(0),
     "depthwise_conv2d": _convolution(2),
-    "gather": _gather,
     "matmul": _matmul,
+    "matmul_t": _matmul_t,
     "max_pool2d": _pooling,
     "rescale": _rescale,
     "resize": _resize,
-    "transpose": _transpose,
     "transpose_conv2d": _transpose_convolution,
 }

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from counting_model import CHAIN, CountingModel, program_of
-from tosaic_passes import TosaicError
 from tosaic_passes.cost_model import Charge, KernelCost, message_instructions
+from tosaic_passes.errors import LimitTooSmallError, TosaicError
 from tosaic_passes.functions import find_function, segments
 from tosaic_passes.pipeline import run_pipeline
 from tosaic_passes.program import Program
@@ -24,11 +24,19 @@ MODEL = CountingModel()
 class UnevenModel(CountingModel):
     """Callees and callbacks take turns: they pay differently, and only a callback can reply at the end."""
 
+    closing_instructions = 11
+
     def overhead(self, program, index, last):
         return super().overhead(program, index, last) + Charge(40 * (index % 2))
 
     def closing(self, program, segments):
-        return None if segments % 2 else Charge(11, reads=15)
+        return None if segments % 2 else Charge(self.closing_instructions, reads=15)
+
+
+class DearClosingModel(UnevenModel):
+    """A message that only replies takes as much as some limits allow."""
+
+    closing_instructions = 600
 
 
 def costs_of(model, kernels, cuts):
@@ -54,6 +62,16 @@ def brute_force(model, kernels, limit):
     return min(fitting, default=None)
 
 
+def smallest_dearest_message(model, kernels):
+    """Of all cuts, what the dearest message takes in the one where it takes least."""
+    inner = range(1, len(kernels))
+    return min(
+        max(costs_of(model, kernels, cuts))
+        for count in range(len(kernels))
+        for cuts in itertools.combinations(inner, count)
+    )
+
+
 OP = SimpleNamespace(name="t.op", location=None)
 
 
@@ -76,14 +94,17 @@ kernel = st.builds(
 )
 
 
-@pytest.mark.parametrize("model", [CountingModel(), UnevenModel()], ids=["even", "uneven"])
+@pytest.mark.parametrize(
+    "model", [CountingModel(), UnevenModel(), DearClosingModel()], ids=["even", "uneven", "dear"]
+)
 @given(kernels=st.lists(kernel, min_size=1, max_size=7), limit=st.integers(300, 3000))
 def test_no_cut_is_better(model, kernels, limit):
     expected = brute_force(model, kernels, limit)
     messages = _Messages(model, None)
     if expected is None:
-        with pytest.raises(TosaicError):
+        with pytest.raises(LimitTooSmallError) as error:
             best_cuts(kernels, limit, messages)
+        assert error.value.needed == smallest_dearest_message(model, kernels)
     else:
         assert best_cuts(kernels, limit, messages) == expected[2]
 

@@ -54,7 +54,7 @@ COMPILE_REFUSED = {
     "unknown dimension": ("model.onnx", "-b 1"),
     "unknown dimension's name": ("model.onnx --dim M=1", "'M'"),
     "unsupported operators": ("unsupported.onnx", "Cast node"),
-    "limit too small": ("model.onnx -b 1 --limit 1000", "or more works"),
+    "limit too small": ("model.onnx -b 1 --limit 1000", "does not"),
     "wrong principal": ("model.onnx -b 1 --access 2vxsx-fag", "its checksum is wrong"),
     "weights that nobody can read": ("model.onnx -b 1 --no-weights-private", "--weights=uploaded"),
     "shapes for MLIR": ("model.mlir -b 1", "cannot read 'model.mlir'"),

@@ -1,5 +1,6 @@
 """Whole programs in wasmtime: random ones against numpy, exact costs, and cuts that change nothing."""
 
+import contextlib
 import random
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch_mlir import ir
 
-from tosaic.errors import TosaicError
+from tosaic.errors import LimitTooSmallError, TosaicError
 from tosaic.prices import PriceList
 from tosaic.wasm.cost_model import WasmCostModel
 from tosaic.wasm.kernel import KernelOptions
@@ -16,6 +17,7 @@ from tosaic.wasm.program import KernelStore, compile, plan
 from tosaic_passes.cost_model import Charge
 from tosaic_passes.program import Program
 from tosaic_passes.segments import build_segments
+from tosaic_passes.tile_operators import TileOperatorsPass
 from tosaic_passes.weights import WeightTable
 from wasm.program_runner import run_program
 from wasm.random_programs import RandomProgram
@@ -35,6 +37,9 @@ class FreeMessages:
 
     def closing(self, program, segments):
         return None
+
+    def transfers(self, program):
+        return []
 
 
 def cost_model() -> WasmCostModel:
@@ -57,6 +62,21 @@ def cut(program: Program, rng: random.Random) -> None:
 def test_random_program_computes_what_numpy_computes(seed):
     case = RandomProgram.make(seed)
     outputs = run_program(compile(parse(case.text()), kernels=STORE), [array for _, array in case.inputs])
+    for output, (name, expected) in zip(outputs, case.outputs, strict=True):
+        np.testing.assert_array_equal(output, expected, err_msg=name)
+
+
+@given(st.integers(0, 1 << 30), st.sampled_from([0.5, 0.7, 0.9]))
+def test_computing_in_parts_changes_no_bit(seed, share):
+    """Pages are free here: small programs cannot be tiled below what their pages cost."""
+    case = RandomProgram.make(seed)
+    program, model = parse(case.text()), cost_model()
+    model.page_access = model.page_write = 0
+    limit = int(share * max((kernel.charge.instructions for kernel in model.kernels(program)), default=0))
+    with contextlib.suppress(LimitTooSmallError):
+        TileOperatorsPass(limit, model).run(program)
+    assert program.module.operation.verify()
+    outputs = run_program(compile(program, kernels=STORE), [array for _, array in case.inputs])
     for output, (name, expected) in zip(outputs, case.outputs, strict=True):
         np.testing.assert_array_equal(output, expected, err_msg=name)
 

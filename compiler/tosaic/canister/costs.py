@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tosaic.canister.assemble import Canister, assemble
 from tosaic.canister.limits import canister_usage
-from tosaic.canister.messages import closing_message, message_overhead
+from tosaic.canister.messages import closing_message, message_overhead, transfer_messages
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic.wasm.program import WasmProgram
@@ -31,6 +31,10 @@ class CanisterCosts:
     def closing(self, program: WasmProgram, segments: int) -> Charge | None:
         """What the message pays that only replies, after so many segments; None where there is none."""
         return closing_message(program, self.prices, segments, self.policy)
+
+    def transfers(self, program: WasmProgram) -> list[tuple[str, Charge]]:
+        """The messages that bring parts of the inputs, each with its method."""
+        return transfer_messages(program, self.prices, self.policy)
 
     def limit_usage(self, program: WasmProgram, limit_instructions: int) -> list[LimitUsage]:
         """What the program's canister uses of the network's limits."""

@@ -485,9 +485,21 @@ def closing_message(
     return None if segments % 2 else _charges(program, prices, 2, policy)[2]
 
 
+def transfer_messages(
+    program: WasmProgram, prices: PriceList, policy: Policy = DEFAULT_POLICY
+) -> list[tuple[str, Charge]]:
+    """The messages that bring parts of the inputs, each with its method."""
+    messages = _without_bodies(program, prices, 2, policy)
+    return [(PUT, messages.put.charge(i)) for i in range(len(messages.put.parts))] if messages.put else []
+
+
 @functools.lru_cache(maxsize=8)
 def _charges(program: WasmProgram, prices: PriceList, segments: int, policy: Policy) -> tuple[Charge, ...]:
     """The messages of a call that runs so many segments without bodies."""
-    nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
-    messages = Messages(replace(program, segments=(nothing,) * segments), prices, policy)
+    messages = _without_bodies(program, prices, segments, policy)
     return tuple(message.charge for message in messages.planned_call())
+
+
+def _without_bodies(program: WasmProgram, prices: PriceList, segments: int, policy: Policy) -> Messages:
+    nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
+    return Messages(replace(program, segments=(nothing,) * segments), prices, policy)

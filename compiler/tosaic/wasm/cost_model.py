@@ -14,7 +14,7 @@ from tosaic.wasm.layout import Work
 from tosaic.wasm.memory_plan import touched
 from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, emit_tasks, plan
 from tosaic.wasm.shares import shares
-from tosaic_passes.cost_model import Charge, KernelCost
+from tosaic_passes.cost_model import Charge, KernelCost, Trips
 from tosaic_passes.limit_usage import LimitUsage
 from tosaic_passes.program import Program
 
@@ -28,6 +28,10 @@ class MessageCosts(Protocol):
 
     def closing(self, program: WasmProgram, segments: int) -> Charge | None:
         """The message that only replies, after so many segments; None where there is none."""
+        ...
+
+    def transfers(self, program: WasmProgram) -> list[tuple[str, Charge]]:
+        """The messages that bring parts of the inputs, each with its method."""
         ...
 
     def limit_usage(self, program: WasmProgram, limit_instructions: int) -> list[LimitUsage]:
@@ -69,6 +73,10 @@ class WasmCostModel:
         """What the message pays that only replies, after so many segments."""
         return self.messages.closing(self._assembled(program), segments)
 
+    def transfers(self, program: Program) -> list[tuple[str, Charge]]:
+        """The messages that bring parts of the inputs, each with its method."""
+        return self.messages.transfers(self._assembled(program))
+
     def limit_usage(self, program: Program, limit_instructions: int) -> list[LimitUsage]:
         """What the program's canister uses of the network's limits."""
         return self.messages.limit_usage(self.compiled(program), limit_instructions)
@@ -104,4 +112,12 @@ class WasmCostModel:
         own = shares(instructions, work.cluster, requests, self.store.prices) if work.cluster else []
         folded = [0] * (len(operations) - len(own))
         exact = function.exact and all(step.exact for step in steps)
-        return KernelCost(tuple(operations), (*folded, *own), charge, exact)
+        return KernelCost(tuple(operations), (*folded, *own), charge, exact, _trips(work))
+
+
+def _trips(work: Work) -> Trips | None:
+    """Those of a loop."""
+    if work.cluster is None or work.cluster.root.op != "while_loop":
+        return None
+    attributes = work.cluster.root.attributes
+    return Trips(attributes["most_trips"], attributes["exact"])

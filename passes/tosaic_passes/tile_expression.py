@@ -1,0 +1,125 @@
+"""The ops of a kernel as one expression, of which any window can be computed by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch_mlir import ir
+
+from tosaic_passes.tile_movement import MOVEMENT_RULES
+from tosaic_passes.tile_windows import WINDOW_RULES, Demand, Part, Rule, Sizes, Untiled, Window, whole
+
+_CONSTANTS = ("tosa.const", "tosa.const_shape")
+_RULES: Mapping[str, Rule] = {**WINDOW_RULES, **MOVEMENT_RULES}
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """The ops of a kernel that compute one result; what else they read is given."""
+
+    ops: tuple[ir.Operation, ...]
+    result: ir.Value
+
+    @classmethod
+    def of(cls, ops: Sequence[ir.Operation]) -> Expression | None:
+        """The expression that the ops are, None if they give more than one result."""
+        inner = [op for op in ops if not _is_folded(op)]
+        read_outside = [
+            result
+            for op in inner
+            for result in op.results
+            if any(use.owner.operation not in inner for use in result.uses)
+        ]
+        one = len(read_outside) == 1 and read_outside[0].owner == inner[-1]
+        return cls(tuple(inner), read_outside[0]) if one else None
+
+    def reads(self, window: Window) -> set[tuple[ir.Value, Window]] | None:
+        """What is read from outside for a window of the result; None if the window cannot be computed alone."""
+        found: set[tuple[ir.Value, Window]] = set()
+        pending, seen = [(self.result, window)], set()
+        while pending:
+            value, part = pending.pop()
+            if (value, part) in seen:
+                continue
+            seen.add((value, part))
+            if not self.computes(value):
+                found.add((value, part))
+                continue
+            needed = _demand(value.owner, part)
+            if needed is None:
+                return None
+            pending += [(v, p) for v, p in zip(value.owner.operands, needed[0]) if isinstance(p, tuple)]
+        return found
+
+    def computes(self, value: ir.Value) -> bool:
+        """Whether the value is computed in here."""
+        return not isinstance(value.owner, ir.Block) and value.owner in self.ops
+
+    def build(self, window: Window) -> ir.Value:
+        """The ops that compute a window of the result, at the insertion point; there must be such."""
+        return self._build(self.result, window, {})
+
+    def _build(
+        self, value: ir.Value, window: Window, built: dict[tuple[ir.Value, Window], ir.Value]
+    ) -> ir.Value:
+        """A window of a value: computed if the expression computes the value, else sliced."""
+        if (value, window) not in built:
+            if self.computes(value):
+                built[value, window] = self._compute(value, window, built)
+            else:
+                built[value, window] = value if window == whole(value) else slice_of(value, window)
+        return built[value, window]
+
+    def _compute(self, value: ir.Value, window: Window, built: dict) -> ir.Value:
+        op = value.owner
+        needed = _demand(op, window)
+        assert needed is not None
+        parts, changed = needed
+        operands = [
+            self._operand(operand, part, built)
+            for operand, part in zip(op.operands, parts)
+            if part is not Untiled.ABSENT
+        ]
+        kept = {name: attribute for name, attribute in op.attributes.items() if not name.startswith("ic.")}
+        result = _with_shape(value, window)
+        return ir.Operation.create(op.name, [result], operands, kept | changed, loc=op.location).results[0]
+
+    def _operand(self, operand: ir.Value, part: Part, built: dict) -> ir.Value:
+        if isinstance(part, Sizes):
+            return _const_shape(part.values)
+        return operand if isinstance(part, Untiled) else self._build(operand, part, built)
+
+
+def slice_of(value: ir.Value, window: Window) -> ir.Value:
+    """A window of a value by `tosa.slice`."""
+    start, size = (_const_shape([part[i] for part in window]) for i in (0, 1))
+    return ir.Operation.create("tosa.slice", [_with_shape(value, window)], [value, start, size]).results[0]
+
+
+def _demand(op: ir.Operation, window: Window) -> Demand | None:
+    """What `op` needs to compute a window of its result; None if it cannot, or if its kind is never tiled."""
+    rule = _RULES.get(op.name.removeprefix("tosa."))
+    return rule(op, window) if rule and len(op.results) == 1 else None
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Whether a value is known before the program runs."""
+    owner = value.owner
+    return not isinstance(owner, ir.Block) and (owner.name in _CONSTANTS or _is_folded(owner))
+
+
+def _is_folded(op: ir.Operation) -> bool:
+    return bool(op.operands) and all(map(is_constant, op.operands))
+
+
+def _const_shape(sizes: Sequence[int]) -> ir.Value:
+    values = ir.DenseElementsAttr.get(np.array(sizes, np.int64), type=ir.IndexType.get())
+    type = ir.Type.parse(f"!tosa.shape<{len(sizes)}>")
+    return ir.Operation.create("tosa.const_shape", [type], [], {"values": values}).results[0]
+
+
+def _with_shape(value: ir.Value, window: Window) -> ir.Type:
+    element = ir.RankedTensorType(value.type).element_type
+    return ir.RankedTensorType.get([size for _, size in window], element)

@@ -1,0 +1,184 @@
+"""Into which parts to cut an expression so that each fits: as few as possible, and those that read little again."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch_mlir import ir
+
+from tosaic_passes.cost_model import Charge, CostModel
+from tosaic_passes.tile_expression import Expression, is_constant
+from tosaic_passes.tile_windows import Window, shape_of
+from tosaic_passes.weights import numpy_dtype_size
+
+PAGE_BYTES = 65536
+_CHANNEL_GRAIN = 16
+"""Parts of the last dimension begin at multiples of this: whole vectors."""
+_MARGIN = 1.01
+"""A part takes a little more than its share of the instructions."""
+_MOST_PARTS = 256
+"""Of one kernel: the code grows with each."""
+
+
+@dataclass(frozen=True, order=True)
+class Tiling:
+    """Parts of `sizes`, the last along an axis being what is left; the smallest is the best: few, and little in all."""
+
+    parts: int
+    total: int
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TilingSearch:
+    """Tilings of an expression that takes `charge` as a whole."""
+
+    expression: Expression
+    charge: Charge
+    model: CostModel
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(shape_of(self.expression.result))
+
+    def best(self, room: int) -> Tiling | None:
+        """The fewest parts of which each takes at most `room`, None if none are small enough.
+
+        Cut along one axis where that is enough, else along several.
+        """
+        along_one = [t for axis in range(len(self.shape)) if (t := self._along(axis, room))]
+        if along_one:
+            return min(along_one)
+        sizes = self._smallest(room)
+        return self._coarsest(sizes, room) if sizes and self._possible(sizes) else None
+
+    def least_cost(self) -> int:
+        """What the smallest part takes that there can be."""
+        sizes = self._smallest(room=0, until_end=True)
+        return self._cost(sizes or self.shape) or 0
+
+    def _along(self, axis: int, room: int) -> Tiling | None:
+        """The coarsest tiling along one axis."""
+        for size in self._steps(axis):
+            sizes = (*self.shape[:axis], size, *self.shape[axis + 1 :])
+            if self._parts(sizes) > _MOST_PARTS:
+                return None
+            cost = self._cost(sizes)
+            if cost is not None and cost <= room and self._possible(sizes):
+                return self._tiling(sizes, cost)
+        return None
+
+    def _smallest(self, room: int, until_end: bool = False) -> tuple[int, ...] | None:
+        """Halve the axis that saves most until a part fits; None if it never does.
+
+        `until_end`: go on as long as it saves anything.
+        """
+        sizes = self.shape
+        cost = self._cost(sizes)
+        while cost is not None and (cost > room or until_end):
+            halves = [half for axis in range(len(sizes)) if (half := self._halved(sizes, axis))]
+            costs = [(c, half) for half in halves if (c := self._cost(half)) is not None and c < cost]
+            if not costs:
+                return sizes if until_end else None
+            cost, sizes = min(costs)
+        return sizes
+
+    def _halved(self, sizes: tuple[int, ...], axis: int) -> tuple[int, ...] | None:
+        wanted = -(-sizes[axis] // 2)
+        smaller = [size for size in self._steps(axis) if size < sizes[axis]]
+        if not smaller:
+            return None
+        found = next((size for size in smaller if size <= wanted), smaller[-1])
+        halved = (*sizes[:axis], found, *sizes[axis + 1 :])
+        return halved if self._parts(halved) <= _MOST_PARTS else None
+
+    def _coarsest(self, sizes: tuple[int, ...], room: int) -> Tiling:
+        """Larger parts, axis by axis, as long as they fit."""
+        for axis in range(len(sizes)):
+            for size in self._steps(axis):
+                larger = (*sizes[:axis], size, *sizes[axis + 1 :])
+                cost = self._cost(larger)
+                if size > sizes[axis] and cost is not None and cost <= room and self._possible(larger):
+                    sizes = larger
+                    break
+        return self._tiling(sizes, self._cost(sizes) or 0)
+
+    def _tiling(self, sizes: tuple[int, ...], cost: int) -> Tiling:
+        parts = self._parts(sizes)
+        return Tiling(parts, cost * parts, sizes)
+
+    def _parts(self, sizes: Sequence[int]) -> int:
+        return math.prod(-(-extent // size) for extent, size in zip(self.shape, sizes))
+
+    def _steps(self, axis: int) -> Iterator[int]:
+        """Sizes of parts along an axis, each smaller than the one before."""
+        extent = self.shape[axis]
+        grain = _CHANNEL_GRAIN if axis == len(self.shape) - 1 else 1
+        before, count = extent, 2
+        while count <= extent:
+            size = -(-extent // count)
+            size = min(-(-size // grain) * grain if size >= grain else size, extent - 1)
+            if size < before:
+                yield size
+            before, count = min(before, size), max(count + 1, count * 9 // 8)
+
+    def _possible(self, sizes: Sequence[int]) -> bool:
+        """Whether every part can be computed alone."""
+        return all(self.expression.reads(window) is not None for window in windows(self.shape, sizes))
+
+    def _cost(self, sizes: Sequence[int]) -> int | None:
+        """About what the dearest part takes, its pages included; None if it cannot be computed alone."""
+        costs = [self._window_cost(window) for window in _samples(self.shape, sizes)]
+        return None if None in costs else max(cost for cost in costs if cost is not None)
+
+    def _window_cost(self, window: Window) -> int | None:
+        reads = self.expression.reads(window)
+        if reads is None:
+            return None
+        share = math.prod(size for _, size in window) / math.prod(self.shape)
+        return math.ceil(self.charge.instructions * share * _MARGIN) + self._touches(window, reads)
+
+    def _touches(self, window: Window, reads: Iterable[tuple[ir.Value, Window]]) -> int:
+        """About what the pages of a part cost: they are pages of the whole. Small tensors lie in common pages."""
+        charge, model = self.charge, self.model
+        written = math.ceil(pages(self.expression.result, window)) + 1
+        read = math.ceil(sum(pages(value, part) for value, part in reads)) + 2
+        written = min(written, charge.writes.bit_count())
+        accessed = min(read + written, (charge.reads | charge.writes).bit_count())
+        return accessed * model.page_access + written * model.page_write
+
+
+def windows(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[Window]:
+    """The parts of a shape in row-major order."""
+    ranges = [
+        [(start, min(size, extent - start)) for start in range(0, extent, size)]
+        for extent, size in zip(shape, sizes)
+    ]
+    return itertools.product(*ranges)
+
+
+def _samples(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[Window]:
+    """The first part, one in the middle and the last one."""
+    counts = [-(-extent // size) for extent, size in zip(shape, sizes)]
+    for places in ([0] * len(counts), [count // 2 for count in counts], [count - 1 for count in counts]):
+        starts = [place * size for place, size in zip(places, sizes)]
+        yield tuple((start, min(size, extent - start)) for start, size, extent in zip(starts, sizes, shape))
+
+
+def pages(value: ir.Value, window: Window) -> float:
+    """About how many pages a window of a tensor fills; a part of a constant is stored by itself."""
+    element = numpy_dtype_size(ir.RankedTensorType(value.type).element_type)
+    if is_constant(value):
+        return math.prod(size for _, size in window) * element / PAGE_BYTES
+    run, runs, stride, span = element, 1, element, element
+    for (_, size), extent in zip(reversed(window), reversed(shape_of(value))):
+        if runs == 1 and run == stride:
+            run *= size
+        else:
+            runs *= size
+        span += (size - 1) * stride
+        stride *= extent
+    return min(span / PAGE_BYTES, runs * (run / PAGE_BYTES + 1))
