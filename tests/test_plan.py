@@ -29,12 +29,11 @@ CANISTER, OTHER, STORE = (
 CHUNK = 4096
 
 
-def model(seed: int = 0) -> onnx.ModelProto:
-    """Two layers with 6 KiB of weights."""
-    rng = np.random.default_rng(seed)
+def model(head: int = 0) -> onnx.ModelProto:
+    """Two layers with 6 KiB of weights, the second with numbers of this seed."""
     weights = [
-        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
-        for name, shape in (("a", (16, 64)), ("b", (64, 8)))
+        numpy_helper.from_array(np.random.default_rng(seed).standard_normal(shape).astype(np.float32), name)
+        for name, shape, seed in (("a", (16, 64), 0), ("b", (64, 8), head))
     ]
     nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])]
     border = [
@@ -96,6 +95,15 @@ def test_a_content_that_a_module_has_twice_is_uploaded_once(artifact):
     twice = [artifact.manifest["chunks"][0]] * 2
     plan = plan_uploads({**artifact.manifest, "chunks": twice, "uploads": []})
     assert [upload.there for upload in plan.uploads] == [False, True]
+
+
+def test_models_share_the_uploads_of_weights_that_they_share(artifact, tmp_path):
+    other = tosaic.compile_model(model(head=1), tmp_path / "other.tosaic")
+    first, second = (
+        [entry["sha256"] for entry in manifest["uploads"]] for manifest in (artifact.manifest, other.manifest)
+    )
+    assert first[0] == second[0]
+    assert first[1] != second[1]
 
 
 def test_fees_are_those_of_the_price_list(artifact):

@@ -60,10 +60,11 @@ def test_weights_of_a_chunk_begin_one(sizes):
 
 
 @given(st.lists(SIZES, min_size=1, max_size=8), st.integers(0, 8))
-def test_what_comes_later_moves_nothing(sizes, count):
+def test_what_comes_later_moves_no_large_weight(sizes, count):
     arrays = weights(sizes)
     first, whole = placed(arrays[:count]), placed(arrays)
-    assert [first.address(a) for a in arrays[:count]] == [whole.address(a) for a in arrays[:count]]
+    large = [array for array in arrays[:count] if array.nbytes >= 128 << 10]
+    assert [first.address(a) for a in large] == [whole.address(a) for a in large]
 
 
 @given(st.lists(SIZES, min_size=2, max_size=8), st.integers(0, 7), st.integers(0, 7))
@@ -84,10 +85,11 @@ def test_equal_contents_are_stored_once():
     assert len(image.data) == 2
 
 
-def test_small_weights_fill_the_chunk_before_a_large_one():
-    tail, large, small = weight(1, CHUNK + 5000), weight(2, CHUNK), weight(3, 3000)
-    image = placed([tail, large, small])
-    assert image.address(small) == START + CHUNK + 5008
+def test_small_weights_lie_together_before_a_large_one():
+    first, tail, large, second = weight(3, 3000), weight(1, CHUNK + 5000), weight(2, CHUNK), weight(4, 100)
+    image = placed([first, tail, large, second])
+    assert image.address(first) == START + CHUNK + 5008
+    assert image.address(second) == START + CHUNK + 5008 + 3008
     assert image.end == START + 3 * CHUNK
 
 
@@ -97,7 +99,7 @@ def test_a_network_shares_chunks_with_the_same_network_without_a_layer(changed):
     rng = np.random.default_rng(5)
     arrays = weights([int(size) for size in rng.integers(20_000, 900_000, 60)])
     whole, other = chunks(placed(arrays)), chunks(placed(arrays[:changed] + arrays[changed + 1 :]))
-    assert len(whole) >= 28
+    assert len(whole) >= 26
     assert len(other - whole) <= 10
 
 

@@ -4,11 +4,11 @@ The network stores a module in chunks, named by their content. So that programs 
 a chunk of weights is to depend on little else:
 
 - A weight of a chunk or more begins a chunk: all chunks that it fills hold nothing else.
-- The others follow one another in the order of their first use, so what comes later changes nothing before it. Of
-  those of a page or more some begin a chunk, too, and what decides is their own content: they do in one of 4 MiB.
-  Behind such a weight all is again as in any other program with the same weights, whatever came before.
-- What is left free before such a beginning is filled with weights of less than a page. So is what is left free
-  before a table that lies in pages of its own.
+- The others of 128 KiB or more follow one another in the order of their first use, so what comes later changes nothing
+  before it. Some begin a chunk, too, and what decides is their own content: they do in one of 4 MiB. Behind such a
+  weight all is again as in any other program with the same weights, whatever came before.
+- Smaller ones, in the order of their first use, fill what is left free before such a beginning. So they lie close
+  together, in few pages.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tosaic.wasm.module import DataSegment
 ALIGNMENT = 16
 """Bytes to which every buffer is aligned: a vector."""
 _BYTES_PER_BEGINNING = 4 << 20
+_SMALL_BYTES = 128 << 10
 
 
 @dataclass(eq=False)
@@ -43,9 +44,12 @@ class _Weight:
     def alignment(self) -> int:
         return PAGE_BYTES if self.alone else ALIGNMENT
 
+    def is_small(self, chunk_bytes: int) -> bool:
+        return self.room < min(_SMALL_BYTES, chunk_bytes) and not self.alone
+
     def begins_chunk(self, chunk_bytes: int) -> bool:
-        if self.room < PAGE_BYTES or self.room >= chunk_bytes:
-            return self.room >= chunk_bytes
+        if self.room >= chunk_bytes:
+            return True
         return int.from_bytes(self.digest[:4], "big") * _BYTES_PER_BEGINNING < self.room << 32
 
 
@@ -79,10 +83,13 @@ class WeightImage:
     def place(self, start: int, chunk_bytes: int) -> None:
         """Give every weight its address; `start` begins a page."""
         self.start = self.end = start
-        for weight in self._by_content.values():
-            weight.address = self._in_gap(weight)
-            if weight.address < 0:
-                weight.address = self._at_end(weight, chunk_bytes)
+        weights = list(self._by_content.values())
+        for weight in weights:
+            if not weight.is_small(chunk_bytes):
+                weight.address = self._in_order(weight, chunk_bytes)
+        for weight in weights:
+            if weight.is_small(chunk_bytes):
+                weight.address = self._in_gap(weight)
 
     def address(self, array: np.ndarray) -> int:
         """The address of an array that was added."""
@@ -94,22 +101,23 @@ class WeightImage:
         placed = sorted(self._by_content.values(), key=lambda weight: weight.address)
         return tuple(DataSegment(weight.address, weight.raw.data) for weight in placed)
 
-    def _in_gap(self, weight: _Weight) -> int:
-        """The start of the last gap that holds a small weight, or -1."""
-        fitting = (gap for gap in reversed(self._gaps) if gap.start + weight.room <= gap.end)
-        gap = None if weight.room >= PAGE_BYTES else next(fitting, None)
-        if gap is None:
-            return -1
-        gap.start += weight.room
-        return gap.start - weight.room
-
-    def _at_end(self, weight: _Weight, chunk_bytes: int) -> int:
+    def _in_order(self, weight: _Weight, chunk_bytes: int) -> int:
+        """Behind all others, at the beginning of a chunk if it begins one."""
         alignment = max(weight.alignment, chunk_bytes if weight.begins_chunk(chunk_bytes) else 1)
         address = self.start + aligned(self.end - self.start, alignment)
         if address > self.end:
             self._gaps.append(_Gap(self.end, address))
         self.end = address + weight.room
         return address
+
+    def _in_gap(self, weight: _Weight) -> int:
+        """Behind the small one before it, or in the next gap that holds it, or behind all others."""
+        while self._gaps and self._gaps[0].start + weight.room > self._gaps[0].end:
+            self._gaps.pop(0)
+        gap = self._gaps[0] if self._gaps else _Gap(self.end, self.end)
+        gap.start += weight.room
+        self.end = max(self.end, gap.start)
+        return gap.start - weight.room
 
 
 def aligned(size: int, alignment: int = ALIGNMENT) -> int:
