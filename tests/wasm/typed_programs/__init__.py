@@ -26,6 +26,7 @@ _OFTEN: dict[Callable[[TypedProgram], None], int] = {
     arithmetic.cast: 2,
     arithmetic.rescale: 3,
     arithmetic.table: 1,
+    arithmetic.functions: 2,
     products.reduce: 2,
     products.matmul: 2,
     products.convolution: 3,

@@ -152,3 +152,20 @@ def table(p: TypedProgram) -> None:
     entries = p.numbers([256 if a.element == "i8" else 513], 100)
     result, bound = ("i8", 100) if a.element == "i8" else ("i32", 100 << 8)
     p.emit("table", [a, p.const(entries, a.element)], a.shape, result, bound)
+
+
+def functions(p: TypedProgram) -> None:
+    """Elementary functions where their results are whole: tanh and erf far from zero, steps of a sigmoid."""
+    x = p.any(FLOATS)
+    x = p.below(x, min(EXACT[x.element] // 64 - 1, 15))
+    constants = {value: p.const(np.full([1] * len(x.shape), value), x.element) for value in (0.5, 16, 32)}
+    match p.rng.choice(["tanh", "erf", "sigmoid"]):
+        case "sigmoid":
+            steep = p.unread("mul", [x, constants[32], p.zero("i8")], x.shape, x.element, x.bound * 32)
+            moved = p.unread("add", [steep, constants[16]], x.shape, x.element, x.bound * 32 + 16)
+            step = p.unread("sigmoid", [moved], x.shape, x.element, 1)
+            above = p.unread("add", [step, constants[0.5]], x.shape, x.element, 2)
+            p.emit("floor", [above], x.shape, x.element, 1)
+        case op:
+            steep = p.unread("mul", [x, constants[32], p.zero("i8")], x.shape, x.element, x.bound * 32)
+            p.emit(op, [steep], x.shape, x.element, 1)

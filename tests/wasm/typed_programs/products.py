@@ -69,7 +69,7 @@ def convolution(p: TypedProgram) -> None:
     weight, result = PRODUCTS[x.element]
     kernel = [p.rng.choice([1, 1, 2, 3]) for _ in range(2)]
     channels, stride = x.shape[3], [p.rng.choice([1, 1, 2]) for _ in range(2)]
-    outputs = p.rng.choice([1, 2, 3] if op.startswith("depth") else [1, 3, 4, 8, 17])
+    outputs = p.rng.choice([1, 2, 3] if op.startswith("depth") else [1, 3, 4, 8, 17, 33])
     terms = math.prod(kernel) * (1 if op.startswith("depth") else channels)
     bound = _factor(weight, result, x, terms)
     if bound < 1:

@@ -35,7 +35,7 @@ CASTS = {
     "bf16": (*INTEGERS, "f32"),
     "f32": (*INTEGERS, "f16", "bf16"),
 }
-SIZES = (1, 1, 2, 3, 4, 5, 8, 9, 16, 17)
+SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33)
 MOST = 4000
 
 
@@ -149,6 +149,15 @@ class TypedProgram:
         self.lines.append(f"{tensor.name} = tosa.{op} {names} {{{attributes}}} : ({types}) -> {tensor.type}")
         self.values.append(tensor)
         return tensor
+
+    def unread(
+        self, op: str, operands: Sequence[Tensor], shape: Sequence[int], element: str, bound: int
+    ) -> Tensor:
+        """Appends an op whose result only the caller reads, as it may be inexact."""
+        found = self.emit(op, operands, shape, element, bound)
+        assert found is not None
+        self.values.pop()
+        return found
 
     def shape_type(self, name: str) -> str:
         return next(line.rpartition("-> ")[2] for line in self.lines if line.startswith(f"{name} = "))
