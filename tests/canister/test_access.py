@@ -79,6 +79,15 @@ def test_infer_cbor_asks_who_calls() -> None:
     assert "the owner of this canister lets only these call it: controllers" in text
 
 
+@pytest.mark.parametrize("method", ["infer", "infer_cbor"])
+def test_every_encoding_is_checked_before_it_is_read(method: str) -> None:
+    _, installed = install(principal_text(FRIEND))
+    proxy = Proxy(installed.replica)
+    assert "lets only these call it" in rejection(proxy.call(installed.id, method, b""))
+    assert rejection(installed.update(method, b"", STRANGER)).endswith("rejected the message")
+    assert "lets only" not in rejection(installed.update(method, b"", FRIEND))
+
+
 @pytest.mark.parametrize("segments", [1, 3])
 def test_the_method_itself_refuses_canisters(segments: int) -> None:
     replica = Replica(PRICES)

@@ -9,6 +9,7 @@ import pytest
 from chained_program import ARGUMENT, POISON, PRICES, VALUES, check, copying, program, rejection
 from proxy_canister import Proxy
 from tosaic.canister import Canister, assemble, message_overhead
+from tosaic.errors import TosaicError
 from tosaic.replica import Replica, Response
 from tosaic.replica.message import Reject
 from tosaic.tensors.candid import TensorType, decode, decode_values, encode
@@ -89,6 +90,41 @@ def test_refuses_malformed_arguments(segments: int, argument: bytes, text: str) 
     _, installed = install(segments)
     assert text in rejection(installed.update("infer", argument))
     check(installed.update("infer", ARGUMENT), segments)
+
+
+def steps_of(installed, count: int):
+    """A call of `infer` after so many messages."""
+    ticket = installed.submit("infer", ARGUMENT)
+    for _ in range(count):
+        installed.replica.step()
+    return ticket
+
+
+@pytest.mark.parametrize("executed", [1, 2])
+def test_an_upgrade_waits_for_a_running_inference(executed: int) -> None:
+    canister, installed = install(3)
+    ticket = steps_of(installed, executed)
+    with pytest.raises(TosaicError, match="an inference is running: stop the canister first"):
+        installed.upgrade(canister.wasm)
+    while installed.replica.step():
+        pass
+    assert isinstance(ticket.result, bytes)
+    installed.upgrade(canister.wasm)
+    check(installed.update("infer", ARGUMENT), 3)
+
+
+@pytest.mark.parametrize(
+    ("executed", "text"), [(1, "no inference is running"), (2, "tensors of this inference are lost")]
+)
+def test_an_inference_of_a_canister_that_is_installed_anew_gives_no_numbers(executed: int, text: str) -> None:
+    canister, installed = install(3)
+    ticket = steps_of(installed, executed)
+    installed.reinstall(canister.wasm)
+    while installed.replica.step():
+        pass
+    assert isinstance(ticket.result, Reject)
+    assert text in ticket.result.text
+    check(installed.update("infer", ARGUMENT), 3)
 
 
 def test_a_second_caller_is_told_to_wait() -> None:

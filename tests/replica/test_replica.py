@@ -393,3 +393,16 @@ def test_an_upgrade_that_traps_changes_nothing() -> None:
         canister.upgrade(wasm_of('(func (export "canister_post_upgrade") (unreachable))'))
     canister.update("count")
     assert word(canister) == 2
+
+
+def test_a_reinstallation_drops_all_state_unless_it_fails() -> None:
+    canister = install(UPGRADABLE)
+    canister.update("count")
+    canister.upgrade(wasm_of(UPGRADABLE))
+    canister.update("count")
+    with pytest.raises(TosaicError, match="cannot be installed"):
+        canister.reinstall(wasm_of('(func (export "canister_init") (unreachable))'))
+    assert word(canister) == 1
+    canister.reinstall(wasm_of(UPGRADABLE))
+    assert word(canister) == 0
+    assert not canister.replica.canisters[canister.id].stable

@@ -7,7 +7,8 @@ callbacks can answer it. No other pattern takes fewer.
 
 The state is one number: 0 when idle, else the next segment. A caller who comes meanwhile is rejected. If a segment
 traps in the callee the reject callback, if it traps in a callback the cleanup callback sets the state to idle, and
-the caller learns the reason.
+the caller learns the reason. An upgrade would lose the tensors between two messages: it is refused while an inference
+runs (`canister_pre_upgrade`), and a callback that finds another state than its own, as after a reinstallation, traps.
 
 `infer` and `infer_cbor` differ in how they read the argument and in the callback that replies; all between is shared.
 A second number tells where in the table the callbacks of the running call begin.
@@ -50,6 +51,8 @@ class _Texts:
     stranger: Place
     denied: Place
     full: Place
+    running: Place
+    lost: Place
     incomplete: Place
 
 
@@ -125,6 +128,7 @@ class Messages:
             found["canister_query infer_query"] = self.infer.function
         if self.count > 1:
             found[f"canister_update {STEP}"] = self.step.function
+            found["canister_pre_upgrade"] = self._pre_upgrade().function
         if self.filter:
             found["canister_inspect_message"] = self.filter.function
         return found
@@ -179,6 +183,8 @@ class Messages:
             "stranger": f"only the canister itself may call {STEP}",
             "denied": f"the owner of this canister lets only these call it: {self.policy.access}",
             "incomplete": "send all parts of the inputs with put first, in order, as the caller of infer",
+            "running": "an inference is running: stop the canister first, which waits for it, or try again later",
+            "lost": "the tensors of this inference are lost: the canister was installed anew while it ran",
             "full": "the canister cannot call itself now: its queue is full or it lacks cycles",
         }
         return _Texts(**{name: self.cold.constant(text.encode()) for name, text in texts.items()})
@@ -298,6 +304,11 @@ class Messages:
     def _piece(self, k: int, wire: Wire) -> Entry:
         """Message k: a callee if k is odd, else a reply callback, the last of which answers the caller by `wire`."""
         entry = Entry.new(f"piece_{k}_of_{wire.method}", self.prices, ("i32",))
+        if k % 2 == 0:
+            entry.load(self.next)
+            entry.function.i32(k - 1)
+            entry.function.op("i32.ne")
+            entry.trap_if(self.texts.lost)
         if k < self.count:
             entry.run(self.program.segments[k])
         if k % 2:
@@ -307,6 +318,13 @@ class Messages:
         else:
             entry.store(self.next, 0)
             self._reply(entry, wire)
+        return entry
+
+    def _pre_upgrade(self) -> Entry:
+        """Refuses an upgrade while an inference runs."""
+        entry = Entry.new("canister_pre_upgrade", self.prices)
+        entry.load(self.next)
+        entry.trap_if(self.texts.running)
         return entry
 
     def _cbor_pieces(self) -> list[Entry]:

@@ -121,6 +121,18 @@ class Replica:
             raise
         self.canisters[id] = canister
 
+    def reinstall(self, id: bytes, wasm: bytes, argument: bytes = b"") -> None:
+        """Install a module on a canister as on a new one: its heap and its stable memory are dropped.
+
+        Raises:
+            TosaicError: the network would refuse the module, or its initialisation traps; the canister is as it was.
+        """
+        compiled = compile_metered(wasm, self.prices, self.pages)
+        check_module(wasm, compiled.original, compiled.metered.functions, self.prices)
+        canister = Canister(self, id, compiled, self.canisters[id].controllers)
+        self._initialise(canister, "canister_init", argument)
+        self.canisters[id] = canister
+
     def submit(self, canister: bytes, method: str, argument: bytes, caller: bytes = ANONYMOUS) -> Ticket:
         """Send a call from outside that goes through consensus; it is executed by later steps.
 
@@ -296,6 +308,10 @@ class InstalledCanister:
     def upgrade(self, wasm: bytes, argument: bytes = b"") -> None:
         """See `Replica.upgrade`."""
         self.replica.upgrade(self.id, wasm, argument)
+
+    def reinstall(self, wasm: bytes, argument: bytes = b"") -> None:
+        """See `Replica.reinstall`."""
+        self.replica.reinstall(self.id, wasm, argument)
 
     def update(self, method: str, argument: bytes = b"", caller: bytes = ANONYMOUS) -> Response:
         return self.replica.update(self.id, method, argument, caller)
