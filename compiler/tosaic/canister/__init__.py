@@ -2,7 +2,7 @@
 
 from tosaic.canister.assemble import Canister, assemble
 from tosaic.canister.costs import CanisterCosts
-from tosaic.canister.messages import closing_message, message_overhead
+from tosaic.canister.overhead import closing_message, message_overhead
 from tosaic.canister.planned_message import PlannedMessage
 
 __all__ = ["Canister", "CanisterCosts", "PlannedMessage", "assemble", "closing_message", "message_overhead"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tosaic.canister.assemble import Canister, assemble
 from tosaic.canister.limits import canister_usage
-from tosaic.canister.messages import closing_message, message_overhead, transfer_messages
+from tosaic.canister.overhead import closing_message, message_overhead, transfer_messages
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic.wasm.program import WasmProgram

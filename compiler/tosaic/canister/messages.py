@@ -16,7 +16,6 @@ A second number tells where in the table the callbacks of the running call begin
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,7 +31,7 @@ from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
 from tosaic.wasm.module import DataSegment
-from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
+from tosaic.wasm.program import BorderTensor, WasmProgram
 from tosaic_passes.cost_model import Charge
 
 INFER, INFER_CBOR = "infer", "infer_cbor"
@@ -479,45 +478,3 @@ class Messages:
 
 def _sizes(tensors: Sequence[BorderTensor]) -> list[int]:
     return [tensor.border_bytes for tensor in tensors]
-
-
-def message_overhead(
-    program: WasmProgram, prices: PriceList, index: int, last: bool, policy: Policy = DEFAULT_POLICY
-) -> Charge:
-    """What the message that runs the segment `index` takes besides the body of the segment's function.
-
-    Included is the call of the segment's function and its entry. `last` says whether it is the program's last
-    segment; `program` gives the tensors of the border, its segments do not matter.
-    """
-    index = index if index < 3 else 1 + (index - 1) % 2
-    return _charges(program, prices, index + (1 if last else 2), policy)[index]
-
-
-def closing_message(
-    program: WasmProgram, prices: PriceList, segments: int, policy: Policy = DEFAULT_POLICY
-) -> Charge | None:
-    """What the further message takes that replies after an even number of segments; None where there is none.
-
-    It takes less than any message that replies after a segment.
-    """
-    return None if segments % 2 else _charges(program, prices, 2, policy)[2]
-
-
-def transfer_messages(
-    program: WasmProgram, prices: PriceList, policy: Policy = DEFAULT_POLICY
-) -> list[tuple[str, Charge]]:
-    """The messages that bring parts of the inputs, each with its method."""
-    messages = _without_bodies(program, prices, 2, policy)
-    return [(PUT, messages.put.charge(i)) for i in range(len(messages.put.parts))] if messages.put else []
-
-
-@functools.lru_cache(maxsize=8)
-def _charges(program: WasmProgram, prices: PriceList, segments: int, policy: Policy) -> tuple[Charge, ...]:
-    """The messages of a call that runs so many segments without bodies."""
-    messages = _without_bodies(program, prices, segments, policy)
-    return tuple(message.charge for message in messages.planned_call())
-
-
-def _without_bodies(program: WasmProgram, prices: PriceList, segments: int, policy: Policy) -> Messages:
-    nothing = SegmentCode("nothing", Function("nothing", prices), 0, 0, True, 0)
-    return Messages(replace(program, segments=(nothing,) * segments), prices, policy)
