@@ -266,7 +266,7 @@ def test_reason_of_a_shape_that_depends_on_data() -> None:
     assert refusal(model("g (float[4] x) => (int64[1, N] y) { [where] y = NonZero(x) }")) == (
         "1 node cannot be lowered to TOSA:\n"
         "  NonZero node 'where': the shape of its result 'y' depends on the values of its operands "
-        "(bind an input with --constant)"
+        "(bind 'x' with --constant)"
     )
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tosaic.frontend.resolution import Resolver, Scope
 
 
+BIND = "bind {inputs} with --constant"
+"""The remedy where data decide; the inputs that do are filled in when the whole graph is known."""
+
+
 class UnresolvedError(ValueError):
     """The results of a node have no static type, with the reason."""
 
@@ -89,7 +93,7 @@ def _infer_if(resolver: Resolver, node: StaticNode, scope: Scope) -> list[onnx.T
         if any(output.type is None for output in node.graphs[key].outputs):
             raise UnresolvedError(
                 f"data decides whether its {key.replace('_', ' ')} is taken, which gives no static shapes",
-                "bind the input that decides with --constant",
+                BIND,
             )
     pairs = zip(node.graphs["then_branch"].outputs, node.graphs["else_branch"].outputs)
     return [_common_type(one, other) for one, other in pairs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import onnx.shape_inference
 
 from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.frontend import control_flow
-from tosaic.frontend.control_flow import UnresolvedError
+from tosaic.frontend.control_flow import BIND, UnresolvedError
 from tosaic.frontend.function_body import function_body
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
@@ -51,8 +52,12 @@ def resolve(
     failures = [_failure(node) for node in nodes]
     if any(failures):
         unlowered = [_unlowered(node, is_lowered) if is_lowered else None for node in nodes]
-        reasons = (failure or other for failure, other in zip(failures, unlowered))
-        raise UnsupportedNodesError([reason for reason in reasons if reason is not None])
+        deciding = _deciding_inputs(graph)
+        found = [
+            _with_inputs(failure, deciding[node]) if failure else other
+            for node, failure, other in zip(nodes, failures, unlowered)
+        ]
+        raise UnsupportedNodesError([reason for reason in found if reason is not None])
     return graph
 
 
@@ -261,6 +266,32 @@ def _failure(node: StaticNode) -> UnsupportedNode | None:
     return node.failure or _string_tensor(node) or _unknown_result(node)
 
 
+def _deciding_inputs(graph: StaticGraph) -> dict[StaticNode, list[str]]:
+    """The names of the graph's inputs that a node's type depends on: of an If those that its condition comes from."""
+    origins: dict[Value | None, set[str]] = {value: {value.name} for value in graph.inputs}
+    deciding: dict[StaticNode, list[str]] = {}
+
+    def visit(graph: StaticGraph) -> None:
+        for node in graph.nodes:
+            names = set().union(*(origins.get(operand, set()) for operand in node.operands))
+            deciding[node] = sorted(names)
+            for subgraph in node.graphs.values():
+                origins.update(dict.fromkeys(subgraph.inputs, names))
+                visit(subgraph)
+                names = names.union(*(origins.get(output, set()) for output in subgraph.outputs))
+            origins.update(dict.fromkeys(node.results, names))
+
+    visit(graph)
+    return deciding
+
+
+def _with_inputs(failure: UnsupportedNode, names: list[str]) -> UnsupportedNode:
+    if failure.remedy != BIND:
+        return failure
+    shown = ", ".join(map(repr, names[:3])) + (" or others" if len(names) > 3 else "")
+    return replace(failure, remedy=BIND.format(inputs=shown) if names else "")
+
+
 def _unlowered(node: StaticNode, is_lowered: IsLowered) -> UnsupportedNode | None:
     op, domain = node.proto.op_type, node.proto.domain
     if is_lowered(op, domain, node.opset):
@@ -281,4 +312,4 @@ def _unknown_result(node: StaticNode) -> UnsupportedNode | None:
     if not unknown or any(operand.type is None for operand in node.operands):
         return None
     reason = f"the shape of its result '{unknown[0].name}' depends on the values of its operands"
-    return UnsupportedNode(node.name, node.proto.op_type, reason, "bind an input with --constant")
+    return UnsupportedNode(node.name, node.proto.op_type, reason, BIND)
