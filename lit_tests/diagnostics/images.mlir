@@ -34,6 +34,16 @@ module attributes {onnx.opset = {ai.onnx = 21 : si64}} {
 // -----
 
 module attributes {onnx.opset = {ai.onnx = 21 : si64}} {
+  func.func @main(%x0: tensor<1x1x4x4xf32>, %x1: tensor<1x1x2x2xf32>, %x2: tensor<1x8x3x2xf32>) -> tensor<1x1x3x3xf32> {
+    // expected-error @below {{an operand of shape [1, 8, 3, 2] does not fit the shape [1, 4, 2, 9]}}
+    %r = "onnx.DeformConv"(%x0, %x1, %x2) {onnx_node_name = "n"} : (tensor<1x1x4x4xf32>, tensor<1x1x2x2xf32>, tensor<1x8x3x2xf32>) -> tensor<1x1x3x3xf32>
+    return %r : tensor<1x1x3x3xf32>
+  }
+}
+
+// -----
+
+module attributes {onnx.opset = {ai.onnx = 21 : si64}} {
   func.func @main(%x0: tensor<1x1x4x4xf32>, %x1: tensor<1x2x2x2xf32>) -> tensor<1x1x2x2xf32> {
     // expected-error @below {{mode 'linear' with padding 'mirror' is not known}}
     %r = "onnx.GridSample"(%x0, %x1) {padding_mode = "mirror", onnx_node_name = "n"} : (tensor<1x1x4x4xf32>, tensor<1x2x2x2xf32>) -> tensor<1x1x2x2xf32>

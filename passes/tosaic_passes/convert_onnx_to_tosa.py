@@ -20,15 +20,16 @@ becomes
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
 
-from tosaic_passes.errors import TosaicError, UnsupportedNodesError
+from tosaic_passes.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic_passes.isolate_regions import isolate_regions
 from tosaic_passes.onnx_to_tosa.target import attach_target
-from tosaic_passes.onnx_to_tosa.walk import FunctionLowering
+from tosaic_passes.onnx_to_tosa.walk import FunctionLowering, node_name, op_type
 from tosaic_passes.program import Program
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class ConvertOnnxToTosaPass:
             if lowering.failures:
                 lowered.operation.erase()
                 raise UnsupportedNodesError(lowering.failures)
+            _verify(lowered.operation, main)
             main.operation.erase()
             lowered.attributes["sym_name"] = ir.StringAttr.get("main")
             isolate_regions(lowered.operation)
@@ -65,6 +67,23 @@ class ConvertOnnxToTosaPass:
         if lowering.narrowed:
             kinds = ", ".join(sorted(lowering.narrowed))
             _log.warning("TOSA 1.0 computes in 32 bits: %s (docs/types.md)", kinds)
+
+
+def _verify(lowered: ir.Operation, main: ir.Operation) -> None:
+    """A last net under the lowerings: what is not valid is erased, and the nodes that it came from are named."""
+    try:
+        lowered.verify()
+    except ir.MLIRError as error:
+        lowered.erase()
+        nodes = {str(op.operation.location): op.operation for op in main.regions[0].blocks[0].operations}
+        raise UnsupportedNodesError([_invalid(info, nodes) for info in error.error_diagnostics]) from None
+
+
+def _invalid(info: ir.DiagnosticInfo, nodes: Mapping[str, ir.Operation]) -> UnsupportedNode:
+    node = nodes.get(str(info.location))
+    name, op = (node_name(node), op_type(node)) if node is not None else ("main", "graph")
+    reason = f"what it is lowered to is not valid: {info.message}"
+    return UnsupportedNode(name, op, reason, "please report this as a bug of tosaic", info.location)
 
 
 def _main(module: ir.Module) -> ir.Operation | None:

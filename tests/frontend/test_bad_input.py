@@ -99,6 +99,36 @@ def test_a_sparse_initializer() -> None:
     assert refusal(proto) == "initializer 'w' is sparse; store it as a dense tensor"
 
 
+def test_a_name_that_is_no_text() -> None:
+    content = model(VALID).SerializeToString().replace(b"Neg", b"N\xffg")
+    assert "is not" in refusal(content)
+
+
+def test_an_unknown_element_type() -> None:
+    proto = model(VALID)
+    proto.graph.input[0].type.tensor_type.elem_type = 55
+    assert refusal(proto) == "input 'x' has elements of kind 55, which ONNX does not know"
+
+
+def test_an_unknown_element_type_of_an_output_is_not_looked_at() -> None:
+    proto = model(VALID)
+    proto.graph.output[0].type.tensor_type.elem_type = 55
+    load(proto)
+
+
+def test_an_attribute_that_is_no_text() -> None:
+    proto = model('g (float[2] x) => (float[2, 2] y) { [node] y = Einsum <equation = "i,j->ij"> (x, x) }')
+    proto.graph.node[0].attribute[0].s = b"i,j->ij\xff"
+    assert "Einsum node 'node': its attribute 'equation' is not UTF-8" in refusal(proto)
+
+
+def test_an_attribute_of_another_kind() -> None:
+    proto = model("g (float[2] x) => (float[2] y) { [node] y = com.microsoft.Gelu(x) }")
+    kinds = onnx.AttributeProto
+    proto.graph.node[0].attribute.add(name="what", type=kinds.TYPE_PROTO, tp=onnx.TypeProto())
+    assert "Gelu node 'node': its attribute 'what' is a type proto" in refusal(proto)
+
+
 # External data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from torch_mlir.passmanager import PassManager
 
 from tosaic_passes.convert_onnx_to_tosa import ConvertOnnxToTosaPass
 from tosaic_passes.errors import TosaicError, UnsupportedNodesError
+from tosaic_passes.onnx_to_tosa import registry
+from tosaic_passes.onnx_to_tosa.context import LoweringContext
+from tosaic_passes.onnx_to_tosa.tensor import Tensor
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -71,6 +75,16 @@ def test_the_extensions_in_use_are_attached(context: ir.Context) -> None:
     lowered = program("Relu", "2xbf16")
     ConvertOnnxToTosaPass().run(lowered)
     assert "extensions = [bf16, int16]" in str(lowered.module)
+
+
+def test_what_a_lowering_gets_wrong_is_refused(context: ir.Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(ctx: LoweringContext, x: Tensor) -> Tensor:
+        return ctx.emit("tanh", [ctx.reshape(x, (1, 2))], x.shape, x.dtype)
+
+    broken = dataclasses.replace(registry.find("Relu", "", 13), function=wrong)
+    monkeypatch.setattr(registry, "find", lambda *_: broken)
+    with pytest.raises(UnsupportedNodesError, match="Relu node 'first': what it is lowered to is not valid"):
+        ConvertOnnxToTosaPass().run(program("Relu"))
 
 
 def test_lowered_module_can_be_read_back(context: ir.Context) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from tosaic.errors import TosaicError
-from tosaic.frontend.static_graph import TensorType, Value, constant
+from tosaic.frontend.static_graph import TensorType, Value, constant, element_dtype
 
 InputShapes = Mapping[str | None, Sequence[int | None]]
 Dim = int | str | None
@@ -64,7 +64,11 @@ def _declared_input(info: onnx.ValueInfoProto) -> _Input:
         shown = (kind or "value without a type").removesuffix("_type").replace("_", " ")
         raise TosaicError(f"input '{info.name}' is a {shown}; tosaic takes tensors only")
     tensor = info.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    dtype = element_dtype(tensor.elem_type)
+    if dtype is None:
+        raise TosaicError(
+            f"input '{info.name}' has elements of kind {tensor.elem_type}, which ONNX does not know"
+        )
     if dtype.kind in "OSU":
         raise TosaicError(f"input '{info.name}' is a tensor of strings; tosaic takes numbers only")
     dims = [_dim(dim) for dim in tensor.shape.dim] if tensor.HasField("shape") else None

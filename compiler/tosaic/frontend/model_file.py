@@ -164,6 +164,8 @@ def _check(proto: onnx.ModelProto, shown: str) -> None:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise TosaicError(f"{shown} is not valid ONNX: {_first_line(error)}") from error
+    except UnicodeDecodeError as error:  # the checker's own message quotes bytes that are no text
+        raise TosaicError(f"{shown} is not valid ONNX: a name in it is not UTF-8") from error
     for tensor in unranked:
         tensor.ClearField("shape")
     for info in untyped:

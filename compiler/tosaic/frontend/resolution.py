@@ -17,7 +17,14 @@ from tosaic.frontend.control_flow import BIND, UnresolvedError
 from tosaic.frontend.function_body import function_body
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
-from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
+from tosaic.frontend.static_graph import (
+    StaticGraph,
+    StaticNode,
+    TensorType,
+    Value,
+    constant,
+    element_dtype,
+)
 from tosaic.frontend.type_rules import has_rule, infer_types_by_rule, infer_types_by_value
 from tosaic.frontend.unrolling import unroll
 
@@ -27,6 +34,11 @@ IsLowered = Callable[[str, str, int], bool]
 """Whether an operator (name, domain, the model's opset of that domain) can be lowered."""
 
 _GRAPH_KINDS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+_CARRIED = {
+    onnx.AttributeProto.AttributeType.Value(name)
+    for name in ("INT", "FLOAT", "STRING", "TENSOR", "INTS", "FLOATS", "STRINGS", "GRAPH")
+}
+"""Kinds of attributes that an operation in MLIR carries; a graph becomes its region."""
 
 
 def resolve(
@@ -175,7 +187,7 @@ class Resolver:
 
 
 def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
-    """None if a dimension is unknown."""
+    """None if a dimension or the dtype is unknown."""
     kind = type_proto.WhichOneof("value")
     if kind is None:
         return None
@@ -185,8 +197,8 @@ def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
     is_static = tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
     if not is_static or not tensor.elem_type:
         return None
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return TensorType(dtype, tuple(dim.dim_value for dim in tensor.shape.dim))
+    dtype = element_dtype(tensor.elem_type)
+    return None if dtype is None else TensorType(dtype, tuple(dim.dim_value for dim in tensor.shape.dim))
 
 
 def _declared_types(graph: onnx.GraphProto) -> dict[str, TensorType]:
@@ -263,7 +275,7 @@ def _all_nodes(graph: StaticGraph) -> Iterator[StaticNode]:
 
 
 def _failure(node: StaticNode) -> UnsupportedNode | None:
-    return node.failure or _string_tensor(node) or _unknown_result(node)
+    return node.failure or _string_tensor(node) or _unreadable_attribute(node) or _unknown_result(node)
 
 
 def _deciding_inputs(graph: StaticGraph) -> dict[StaticNode, list[str]]:
@@ -304,6 +316,27 @@ def _string_tensor(node: StaticNode) -> UnsupportedNode | None:
         if value.type is not None and value.dtype.kind in "OSU":
             return UnsupportedNode(node.name, node.proto.op_type, f"'{value.name}' is a tensor of strings")
     return None
+
+
+def _unreadable_attribute(node: StaticNode) -> UnsupportedNode | None:
+    for attribute in node.proto.attribute:
+        if attribute.type not in _CARRIED:
+            kind = onnx.AttributeProto.AttributeType.Name(attribute.type).lower().replace("_", " ")
+            reason = f"its attribute '{attribute.name}' is a {kind}"
+            return UnsupportedNode(node.name, node.proto.op_type, reason)
+        if not all(map(_is_text, (attribute.s, *attribute.strings))):
+            return UnsupportedNode(
+                node.name, node.proto.op_type, f"its attribute '{attribute.name}' is not UTF-8"
+            )
+    return None
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unknown_result(node: StaticNode) -> UnsupportedNode | None:

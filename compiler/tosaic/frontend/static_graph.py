@@ -49,6 +49,14 @@ class Value:
         )
 
 
+def element_dtype(elem_type: int) -> np.dtype | None:
+    """The dtype that ONNX's number of an element type stands for, None for a number that it does not know."""
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(elem_type)
+    except KeyError:
+        return None
+
+
 def constant(name: str, array: np.ndarray) -> Value:
     return Value(name, TensorType(array.dtype, array.shape), array)
 

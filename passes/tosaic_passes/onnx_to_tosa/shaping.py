@@ -53,6 +53,8 @@ class ShapeBuilder(Emitter):
         shape = tuple(int(size) for size in shape)
         if shape == x.shape:
             return x
+        if math.prod(shape) != x.size:
+            self.fail(f"an operand of shape {list(x.shape)} does not fit the shape {list(shape)}")
         if x.array is not None:
             return self.constant(x.array.reshape(shape))
         before, after = held_shape(x.shape), held_shape(shape)

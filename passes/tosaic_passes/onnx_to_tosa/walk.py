@@ -190,7 +190,7 @@ class FunctionLowering:
         try:
             outputs = self._lower(operation, results)
         except LoweringFailure as failure:
-            self._fail(_node_name(operation), _op_type(operation), failure.reason, failure.remedy)
+            self._fail(node_name(operation), op_type(operation), failure.reason, failure.remedy)
             outputs = [None if result is None else self._placeholder(result) for result in results]
         for result, output in zip(operation.results, outputs):
             self._tensors[result] = output
@@ -230,7 +230,7 @@ class FunctionLowering:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _find(self, operation: ir.Operation) -> registry.Lowering:
-        op, domain = _op_type(operation), _domain(operation)
+        op, domain = op_type(operation), _domain(operation)
         own = operation.attributes["onnx_opset"].value if "onnx_opset" in operation.attributes else None
         opset = own or self._opset.get(domain, 1 if domain else 0)
         lowering = registry.find(op, domain, opset)
@@ -289,7 +289,8 @@ def _terminator(block: ir.Block) -> ir.Operation:
     return block.operations[len(block.operations) - 1].operation
 
 
-def _op_type(operation: ir.Operation) -> str:
+def op_type(operation: ir.Operation) -> str:
+    """The ONNX operator of a node."""
     return operation.name.removeprefix("onnx.")
 
 
@@ -299,7 +300,8 @@ def _domain(operation: ir.Operation) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _node_name(operation: ir.Operation) -> str:
+def node_name(operation: ir.Operation) -> str:
+    """What the model calls a node."""
     if "onnx_node_name" in operation.attributes:
         return operation.attributes["onnx_node_name"].value
     location = operation.location
