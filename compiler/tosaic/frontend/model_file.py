@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,7 @@ def read_model(model: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelP
     for tensor in _tensors(proto):
         if uses_external_data(tensor):
             store.adopt(tensor)
+    _check_names(proto, shown)
     _check_recursion(proto)
     _check(proto, shown)
     return _inline_functions(proto), store
@@ -164,12 +166,32 @@ def _check(proto: onnx.ModelProto, shown: str) -> None:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise TosaicError(f"{shown} is not valid ONNX: {_first_line(error)}") from error
-    except UnicodeDecodeError as error:  # the checker's own message quotes bytes that are no text
-        raise TosaicError(f"{shown} is not valid ONNX: a name in it is not UTF-8") from error
     for tensor in unranked:
         tensor.ClearField("shape")
     for info in untyped:
         info.ClearField("type")
+
+
+def _check_names(proto: onnx.ModelProto, shown: str) -> None:
+    """Refuses names that are no text, which protobuf hands out as bytes and onnx's own tools stumble over."""
+    names = chain(_names(proto.graph), *(_node_names(function.node) for function in proto.functions))
+    if any(isinstance(name, bytes) for name in names):
+        raise TosaicError(f"{shown} is not valid ONNX: a name in it is not UTF-8")
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (info.name for info in (*graph.input, *graph.output, *graph.value_info))
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from _node_names(graph.node)
+
+
+def _node_names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for graph in (attribute.g, *attribute.graphs) if attribute.type in _GRAPH_KINDS else ():
+                yield from _names(graph)
 
 
 def _check_recursion(proto: onnx.ModelProto) -> None:
