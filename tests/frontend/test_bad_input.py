@@ -123,6 +123,28 @@ def test_an_attribute_that_is_no_text() -> None:
     assert "Einsum node 'node': its attribute 'equation' is not UTF-8" in refusal(proto)
 
 
+def test_a_weight_whose_data_are_missing() -> None:
+    proto = model("g (float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}> { y = Add(x, w) }")
+    proto.graph.initializer[0].dims[0] = 3
+    assert refusal(proto) == (
+        "the data of tensor 'w' do not fit its shape [3]; export or download the model again"
+    )
+
+
+def test_a_constant_without_a_value() -> None:
+    proto = model(
+        "g (float[2] x) => (float[2] y) { [node] c = Constant <value_float = 1.0> () y = Add(x, c) }"
+    )
+    del proto.graph.node[0].attribute[:]
+    assert "Constant node 'node': it has no value" in refusal(proto)
+
+
+def test_a_negative_dimension_is_not_known() -> None:
+    proto = model("g (float[2] x) => (int64[1, 1] y) { y = NonZero(x) }")
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = -3
+    assert "depends on the values of its operands" in refusal(proto)
+
+
 def test_an_attribute_of_another_kind() -> None:
     proto = model("g (float[2] x) => (float[2] y) { [node] y = com.microsoft.Gelu(x) }")
     kinds = onnx.AttributeProto

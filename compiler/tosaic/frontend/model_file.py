@@ -31,7 +31,7 @@ class TensorStore:
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The values; not to be written to."""
         if not uses_external_data(tensor):
-            return onnx.numpy_helper.to_array(tensor)
+            return _to_array(tensor)
         entries = {entry.key: entry.value for entry in tensor.external_data}
         buffer = self._buffers[entries["location"]]
         offset = int(entries.get("offset", 0))
@@ -255,7 +255,7 @@ def _decode(tensor: onnx.TensorProto, raw: memoryview) -> np.ndarray:
     shape = tuple(tensor.dims)
     if tensor.data_type in _PACKED:
         unpacked = onnx.TensorProto(data_type=tensor.data_type, dims=shape, raw_data=bytes(raw))
-        return onnx.numpy_helper.to_array(unpacked)
+        return _to_array(unpacked)
     needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if len(raw) != needed:
         raise TosaicError(
@@ -271,6 +271,14 @@ _PACKED = frozenset(
     if hasattr(onnx.TensorProto, name)
 )
 """Kinds whose raw data holds several elements a byte."""
+
+
+def _to_array(tensor: onnx.TensorProto) -> np.ndarray:
+    try:
+        return onnx.numpy_helper.to_array(tensor)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"the data of tensor '{tensor.name}' do not fit its shape {list(tensor.dims)}"
+        raise TosaicError(reason, "export or download the model again") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -194,7 +194,9 @@ def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
     if kind != "tensor_type":
         raise UnresolvedError(f"its result '{name}' is no tensor but a {kind.removesuffix('_type')}")
     tensor = type_proto.tensor_type
-    is_static = tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
+    is_static = tensor.HasField("shape") and all(
+        dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim
+    )
     if not is_static or not tensor.elem_type:
         return None
     dtype = element_dtype(tensor.elem_type)
@@ -220,6 +222,10 @@ def _adopt(nodes: Sequence[StaticNode], declared: Mapping[str, TensorType]) -> N
 
 def _constant_value(node: onnx.NodeProto, tensors: TensorStore) -> np.ndarray:
     """The array of a Constant node, whichever of its attributes holds it."""
+    if not node.attribute:
+        raise UnsupportedNodesError(
+            [UnsupportedNode(node.name or node.output[0], "Constant", "it has no value")]
+        )
     attribute = node.attribute[0]
     if attribute.name == "value":
         return tensors.array(attribute.t)
