@@ -144,7 +144,7 @@ def test_a_store_is_an_artifact_of_its_own_kind(command):
     code, out, _ = command("store", "-o", "store", "--access", "em77e-bvlzu-aq", "--json")
     manifest = json.loads(out)
     assert (code, manifest["kind"], manifest["access"]) == (Exit.DONE, "store", "em77e-bvlzu-aq")
-    assert sorted(manifest["files"]) == ["canister.did", "canister.wasm", "icp.yaml"]
+    assert sorted(manifest["files"]) == ["canister.did", "canister.hidden", "canister.wasm", "icp.yaml"]
     assert "read by em77e-bvlzu-aq" in command("inspect", "store")[1]
     assert "'store' is a store and not a model" in command("run", "store")[2]
     assert "tosaic makes exactly this store" in command("verify", "store")[1]

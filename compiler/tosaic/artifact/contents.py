@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -24,9 +25,11 @@ from tosaic_passes.split_execution import MESSAGE_INSTRUCTIONS
 
 if TYPE_CHECKING:
     from tosaic.canister import Canister, PlannedMessage
+    from tosaic.wasm.module import Module
     from tosaic.wasm.program import BorderTensor, WasmProgram
 
 PROGRAM, CANISTER, CANDID, PROJECT = "program.mlirbc", "canister.wasm", "canister.did", "icp.yaml"
+HIDDEN = "canister.hidden"
 MANIFEST_SECTION = "tosaic:manifest"
 """The metadata of the canister that holds the public manifest."""
 PRIVATE_KEYS = (
@@ -65,6 +68,7 @@ def files(compilation: Compilation) -> dict[str, Content]:
         PROGRAM: to_bytecode(compilation.program.module, BYTECODE_VERSION),
         CANISTER: compilation.canister.wasm,
         CANDID: compilation.canister.did.encode(),
+        HIDDEN: hidden(compilation.canister.module, compilation.canister.did).encode(),
         PROJECT: project(compilation.canister.wasm).encode(),
         **dict(_segment_files(compilation.program)),
         **upload_files(compilation),
@@ -139,6 +143,13 @@ def public_part(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def section_text(document: Mapping[str, Any]) -> str:
     """A manifest as it stands in a module."""
     return json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def hidden(module: Module, did: str) -> str:
+    """What the module exports besides the methods of its interface, a line each: for `ic-wasm check-endpoints`."""
+    declared = re.findall(r"^  (\w+) :", did, re.MULTILINE)
+    own = [name for name in module.exports if name.partition(" ")[2] not in declared]
+    return "".join(f"{name.replace(' ', ':')}\n" for name in sorted(own))
 
 
 def project(wasm: bytes, name: str = MODEL) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tosaic.artifact import folder
-from tosaic.artifact.contents import CANDID, CANISTER, PROJECT, project
+from tosaic.artifact.contents import CANDID, CANISTER, HIDDEN, PROJECT, hidden, project
 from tosaic.artifact.folder import STORE, Artifact, Content
 from tosaic.canister.digest_index import CAPACITY
 from tosaic.canister.store import Store, assemble_store
@@ -51,6 +51,7 @@ def _contents(access: str, writers: str) -> tuple[dict[str, Content], dict[str, 
     files: dict[str, Content] = {
         CANISTER: store.wasm,
         CANDID: store.did.encode(),
+        HIDDEN: hidden(store.module, store.did).encode(),
         PROJECT: project(store.wasm, STORE).encode(),
     }
     return files, _manifest(store, reading, writing, prices)
