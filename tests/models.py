@@ -44,6 +44,34 @@ choice (float[1, 3] x, bool c) => (float[1, 3] y)
 """
 """A branch on an input, and a loop of at most 20 trips that ends when a number has grown."""
 
+LOOPS_IN_BRANCHES = """
+<ir_version: 8, opset_import: ["" : 17]>
+nested (float[4] x) => (float[4] y, float[5] seen)
+<float ten = {10}, float half = {0.5}, int64 five = {5}, int64 trips = {7}, bool yes = {1}>
+{
+  y, seen = Loop (five, yes, x) <
+    body = outer (int64 i, bool going, float[4] s) => (bool go_on, float[4] t, float sum) {
+      go_on = Identity (going)
+      sum = ReduceSum <keepdims = 0> (s)
+      large = Greater (sum, ten)
+      t = If (large) <
+        then_branch = shrink () => (float[4] u) {
+          u = Loop (trips, yes, s) <
+            body = inner (int64 j, bool g, float[4] v) => (bool h, float[4] w) {
+              w = Mul (v, half)
+              m = ReduceMax <keepdims = 0> (w)
+              h = Greater (m, half)
+            }
+          >
+        },
+        else_branch = grow () => (float[4] z) { z = Exp (s) }
+      >
+    }
+  >
+}
+"""
+"""A branch in a loop of five trips, one arm of which is a loop that data ends."""
+
 UNSUPPORTED = """
 <ir_version: 8, opset_import: ["" : 17]>
 strings (float[2] x) => (float[2] y)

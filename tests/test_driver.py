@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 import tosaic
-from models import BRANCHES_AND_LOOP, PERCEPTRON, UNSUPPORTED, write_model
+from models import BRANCHES_AND_LOOP, LOOPS_IN_BRANCHES, PERCEPTRON, UNSUPPORTED, write_model
 from tosaic.artifact.modules import read_module, to_bytecode
 from tosaic.errors import TosaicError, UnsupportedNodesError
 from tosaic.prices import PriceList
@@ -93,6 +93,16 @@ def test_model_whose_way_depends_on_data_costs_at_most_what_was_predicted(condit
     np.testing.assert_allclose(result.outputs["y"], expected, rtol=1e-5)
     assert [m.exact for m in result.messages] == [False]
     assert all(m.metered <= m.predicted for m in result.messages)
+
+
+@pytest.mark.parametrize("text", [BRANCHES_AND_LOOP, LOOPS_IN_BRANCHES], ids=["branch and loop", "nested"])
+def test_no_input_costs_more_than_was_predicted(text, tmp_path):
+    model = onnx.parser.parse_model(text)
+    loaded = tosaic.load(tosaic.compile_model(model, tmp_path / "a.tosaic"))
+    messages = [m for seed in range(100) for m in loaded.run(loaded.random_inputs(seed)).messages]
+    assert all(m.metered <= m.predicted for m in messages)
+    assert all(m.metered == m.predicted for m in messages if m.exact)
+    assert len({m.metered for m in messages if not m.exact}) > 1
 
 
 def test_program_of_an_artifact_is_valid_with_regions_too(tmp_path):
