@@ -139,6 +139,21 @@ def test_a_second_caller_is_told_to_wait() -> None:
     check(installed.update("infer", ARGUMENT), 5)
 
 
+@pytest.mark.parametrize("executed", [1, 2, 3])
+def test_stopping_the_canister_ends_an_inference_and_frees_it(executed: int) -> None:
+    _, installed = install(5)
+    ticket = installed.submit("infer", ARGUMENT)
+    for _ in range(executed):
+        installed.replica.step()
+    installed.stop()
+    while installed.replica.step():
+        pass
+    assert isinstance(ticket.result, Reject)
+    assert "is stopped" in ticket.result.text
+    installed.start()
+    check(installed.update("infer", ARGUMENT), 5)
+
+
 def test_progress() -> None:
     _, installed = install(5)
     installed.submit("infer", ARGUMENT)

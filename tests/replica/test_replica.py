@@ -406,3 +406,26 @@ def test_a_reinstallation_drops_all_state_unless_it_fails() -> None:
     canister.reinstall(wasm_of(UPGRADABLE))
     assert word(canister) == 0
     assert not canister.replica.canisters[canister.id].stable
+
+
+def test_a_stopped_canister_takes_no_calls_until_it_is_started() -> None:
+    canister = install(COUNTER)
+    canister.stop()
+    stopped = Reject(5, f"Canister {principal_text(canister.id)} is stopped")
+    assert canister.update("count").result == canister.query("get").result == stopped
+    canister.start()
+    canister.update("count")
+    assert word(canister) == 1
+
+
+def test_what_a_stopped_canister_has_called_comes_back_to_it() -> None:
+    canister = install(CALLER)
+    ticket = canister.submit("ask")
+    canister.replica.step()
+    canister.stop()
+    while canister.replica.step():
+        pass
+    assert isinstance(ticket.result, Reject)
+    assert "is stopped" in ticket.result.text
+    canister.start()
+    assert word(canister) == 1005

@@ -43,6 +43,7 @@ class Canister:
         self.id = id
         self.compiled = compiled
         self.controllers = tuple(controllers)
+        self.takes_calls = True
         self.stable = bytearray(stable)
         self._system = SystemCalls(self)
         self._functions = self._system.functions()

@@ -133,6 +133,14 @@ class Replica:
         self._initialise(canister, "canister_init", argument)
         self.canisters[id] = canister
 
+    def stop(self, id: bytes) -> None:
+        """From now on the canister takes no calls, its own included; what it has called still comes back to it."""
+        self.canisters[id].takes_calls = False
+
+    def start(self, id: bytes) -> None:
+        """Let a canister that was stopped take calls again."""
+        self.canisters[id].takes_calls = True
+
     def submit(self, canister: bytes, method: str, argument: bytes, caller: bytes = ANONYMOUS) -> Ticket:
         """Send a call from outside that goes through consensus; it is executed by later steps.
 
@@ -178,6 +186,8 @@ class Replica:
         function = found.export(f"canister_query {method}") if found else None
         if found is None or function is None:
             return Response(_missing(canister, "query", method, found), ())
+        if not found.takes_calls:
+            return Response(_stopped(canister), ())
         context = CallContext(method, caller, None)
         execution = Execution(QUERY, self.limits[QUERY], caller, context, argument)
         record = found.run(method, execution, function)
@@ -219,6 +229,9 @@ class Replica:
         kind, function = _method(canister, request.method)
         if canister is None or function is None:
             self._answer(request.origin, _missing(request.callee, "update", request.method, canister))
+            return
+        if not canister.takes_calls:
+            self._answer(request.origin, _stopped(request.callee))
             return
         context = CallContext(request.method, request.caller, request.origin)
         execution = Execution(kind, self.limits[UPDATE], request.caller, context, request.argument)
@@ -305,6 +318,14 @@ class InstalledCanister:
         """Bytes of the canister's heap."""
         return self.replica.canisters[self.id].instance.memory_bytes
 
+    def stop(self) -> None:
+        """See `Replica.stop`."""
+        self.replica.stop(self.id)
+
+    def start(self) -> None:
+        """See `Replica.start`."""
+        self.replica.start(self.id)
+
     def upgrade(self, wasm: bytes, argument: bytes = b"") -> None:
         """See `Replica.upgrade`."""
         self.replica.upgrade(self.id, wasm, argument)
@@ -337,6 +358,10 @@ def _missing(id: bytes, kind: str, method: str, canister: Canister | None) -> Re
     if canister is None:
         return Reject(DESTINATION_INVALID, f"{who} not found")
     return Reject(CANISTER_ERROR, f"{who} has no {kind} method '{method}'")
+
+
+def _stopped(id: bytes) -> Reject:
+    return Reject(CANISTER_ERROR, f"Canister {principal_text(id)} is stopped")
 
 
 def _unanswered(canister: Canister) -> Reject:
