@@ -47,8 +47,32 @@ def test_empty_file(tmp_path: Path) -> None:
 
 
 def test_not_onnx(tmp_path: Path) -> None:
-    path = written(tmp_path, b"PK\x03\x04 this is a zip file and no model")
+    path = written(tmp_path, b"this is a text and no model")
     assert refusal(path) == f"'{path}' is not an ONNX file, or is truncated; {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04 and more", "an archive, as PyTorch writes them; export the model to ONNX"),
+        (
+            b"\x1c\0\0\0TFL3 and more",
+            "a TFLite model; make TOSA of it with the package tosa-converter-for-tflite",
+        ),
+        (b"\x08\0\0\0TOSA and more", "a TOSA flatbuffer; make MLIR of it: tosa-opt --tosa-deserialize"),
+        (b"ML\xefR and more", "MLIR bytecode; give it the suffix .mlirbc"),
+    ],
+)
+def test_another_format(content: bytes, what: str, tmp_path: Path) -> None:
+    path = written(tmp_path, content)
+    assert refusal(path).startswith(f"'{path}' is not an ONNX file, but {what}")
+
+
+def test_a_model_whose_producer_looks_like_another_format() -> None:
+    proto = model("g (float[3] x) => (float[3] y) { y = Neg(x) }")
+    proto.producer_name = "TOSAIC"
+    assert proto.SerializeToString()[4:8] == b"TOSA"
+    load(proto.SerializeToString())
 
 
 def test_another_protobuf(tmp_path: Path) -> None:

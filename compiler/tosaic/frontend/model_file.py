@@ -140,14 +140,37 @@ def _parse_text(path: Path) -> onnx.ModelProto:
         raise TosaicError(f"'{path}' is not ONNX text: {position.strip('[]')}: {reason}") from error
 
 
+_OTHER_FORMATS = (
+    (
+        4,
+        b"TOSA",
+        "a TOSA flatbuffer",
+        "make MLIR of it: tosa-opt --tosa-deserialize of the package tosa-tools",
+    ),
+    (4, b"TFL3", "a TFLite model", "make TOSA of it with the package tosa-converter-for-tflite"),
+    (0, b"ML\xefR", "MLIR bytecode", "give it the suffix .mlirbc"),
+    (0, b"PK\3\4", "an archive, as PyTorch writes them", "export the model to ONNX"),
+    (0, b"\x89HDF", "an HDF5 file, as Keras writes them", "export the model to ONNX"),
+)
+"""Where the mark of a format stands, the mark, what it means, and what to do."""
+
+
+def _refuse_other_formats(buffer: memoryview, shown: str) -> None:
+    for start, mark, name, remedy in _OTHER_FORMATS:
+        if bytes(buffer[start : start + len(mark)]) == mark:
+            raise TosaicError(f"{shown} is not an ONNX file, but {name}", remedy)
+
+
 def _parse(buffer: memoryview, shown: str) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto.FromString(detach_large_tensors(buffer))
     except (MalformedError, DecodeError) as error:
+        _refuse_other_formats(buffer, shown)
         raise TosaicError(
             f"{shown} is not an ONNX file, or is truncated", "export or download it again"
         ) from error
     if not proto.HasField("graph"):
+        _refuse_other_formats(buffer, shown)
         raise TosaicError(f"{shown} is not an ONNX file: it has no graph", "export or download it again")
     return proto
 
