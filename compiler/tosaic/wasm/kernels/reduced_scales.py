@@ -22,6 +22,8 @@ from tosaic.wasm.lanes import INT_RANGES, max_lanes, unsigned
 _SHIFTS = range(33, 40)
 _WORD_BITS, _FACTOR_BITS = 32, 15
 _HALF_WORD = 1 << 31
+_AWAY = 1 << 30
+"""What double rounding adds to a product with the sign of the sum."""
 _LOW, _HIGH = INT_RANGES["i8"]
 _FLIP = ("v128.xor", 0x80)
 _OPERATORS = {"maximum": "i8x16.max_s", "minimum": "i8x16.min_s", "bitwise_xor": "v128.xor"}
@@ -39,13 +41,9 @@ def with_reduced_scales(request: KernelRequest) -> tuple[KernelRequest, dict[int
     if multiplier is None or shift is None or multiplier.min() < 0 or shift.min() < _SHIFTS.start:
         return request, {}
     multiplier, shift = np.broadcast_arrays(multiplier, shift)
-    scale = Scale(multiplier, shift, rescale.double_round)
+    scale = Scale(multiplier, shift, _AWAY if rescale.double_round else 0)
     reduced = scale.reduced(_largest_sum(request, rescale), rescale.levels)
-    if reduced is None:
-        return request, {}
-    fraction = np.minimum(shift, _SHIFTS[-1]) - _WORD_BITS
-    factor = np.left_shift(1, _FACTOR_BITS - fraction)
-    return _rewritten(request, rescale, reduced.astype(np.int32), factor.astype(np.int16))
+    return (request, {}) if reduced is None else _rewritten(request, rescale, reduced)
 
 
 # The end of the expression
@@ -177,42 +175,56 @@ def _largest_sum(request: KernelRequest, rescale: _Rescale) -> int:
 
 @dataclass(frozen=True)
 class Scale:
-    """((x * multiplier + rounding) >> shift), one or one for each column (i64 arrays of one shape)."""
+    """((x * multiplier + rounding) >> shift), one or one for each column (i64 arrays of one shape).
+
+    The rounding is half of what is shifted out, plus `away` with the sign of x.
+    """
 
     multiplier: np.ndarray
     shift: np.ndarray
-    double_round: bool = False
+    away: int = 0
+
+    @property
+    def half(self) -> np.ndarray:
+        return 1 << self.shift - 1
 
     def of(self, sums: np.ndarray) -> np.ndarray:
-        """The scaled sums, an array [..., columns]; double rounding moves by 2**30 away from 0 beforehand."""
-        away = np.where(sums < 0, -1, 1) << 30 if self.double_round else 0
-        return (sums * self.multiplier + (1 << self.shift - 1) + away) >> self.shift
+        """The scaled sums, an array [..., columns]."""
+        away = np.where(sums < 0, -self.away, self.away)
+        return (sums * self.multiplier + self.half + away) >> self.shift
 
     def first_sums(self, levels: np.ndarray) -> np.ndarray:
         """The least sums [level, column] whose scaled value is at least the level, for multipliers from 1."""
-        reached = (levels[:, None] << self.shift) - (1 << self.shift - 1)
-        return -(-reached // self.multiplier)
+        wanted = (levels[:, None] << self.shift) - self.half
+        negative, positive = (-((away - wanted) // self.multiplier) for away in (-self.away, self.away))
+        return np.where(negative < 0, negative, np.maximum(positive, 0) if self.away else positive)
 
-    def reduced(self, largest_sum: int, levels: np.ndarray) -> np.ndarray | None:
-        """Multipliers that do the same with shifts of at most 39, None if there are none.
+    def reduced(self, largest_sum: int, levels: np.ndarray) -> Scale | None:
+        """A scale that does the same with shifts of at most 39, None if there is none.
 
         The same: for all sums up to the largest (in magnitude), as far as the levels tell.
         """
-        dropped = np.maximum(self.shift - _SHIFTS[-1], 0)
-        found, rest = self.multiplier >> dropped, self.multiplier & ((1 << dropped) - 1)
-        open_ = (rest != 0) | (self.double_round & (self.multiplier != 0))
+        shift = np.minimum(self.shift, _SHIFTS[-1])
+        if self.away:  # the amount is one for all columns, so they drop equally many bits
+            shift = self.shift - max(0, int(self.shift.max()) - _SHIFTS[-1])
+        dropped = self.shift - shift
+        if shift.min() < _SHIFTS[0]:
+            return None
+        found = Scale(self.multiplier >> dropped, shift, self.away >> int(dropped.max()))
+        open_ = (self.multiplier & ((1 << dropped) - 1)) != 0
         nearest = (self.multiplier + ((1 << dropped) >> 1)) >> dropped
         for offset in _NEIGHBOURS:
             if not open_.any():
                 break
-            candidate = np.maximum(nearest + offset, 1)
+            candidate = replace(found, multiplier=np.maximum(nearest + offset, 1))
             agrees = open_ & self._agrees(candidate, largest_sum, levels)
-            found, open_ = np.where(agrees, candidate, found), open_ & ~agrees
+            found = replace(found, multiplier=np.where(agrees, candidate.multiplier, found.multiplier))
+            open_ &= ~agrees
         return None if open_.any() else found
 
-    def _agrees(self, multiplier: np.ndarray, largest_sum: int, levels: np.ndarray) -> np.ndarray:
-        """For each column, whether a multiplier with a shift of at most 39 does the same."""
-        first = Scale(multiplier, np.minimum(self.shift, _SHIFTS[-1])).first_sums(levels)
+    def _agrees(self, other: Scale, largest_sum: int, levels: np.ndarray) -> np.ndarray:
+        """For each column, whether another scale gives the same."""
+        first = other.first_sums(levels)
         lowest, highest = -largest_sum, min(largest_sum, _HALF_WORD - 1)
         inside = np.clip(first, lowest, highest)
         rises = (first > highest) | (self.of(inside) >= levels[:, None])
@@ -225,14 +237,17 @@ class Scale:
 
 
 def _rewritten(
-    request: KernelRequest, rescale: _Rescale, multiplier: np.ndarray, factor: np.ndarray
+    request: KernelRequest, rescale: _Rescale, scale: Scale
 ) -> tuple[KernelRequest, dict[int, np.ndarray]]:
     """The expression ends in the requantisation; scales that differ by column are in memory, others in the code."""
     expression = request.epilogue
     assert expression is not None
     nodes, elements = list(expression.nodes[: rescale.index]), list(expression.elements[: rescale.index])
     inputs, packed = list(request.inputs), {}
-    for node, array, element in zip(rescale.arguments[1:3], (multiplier, factor), ("i32", "i16")):
+    multiplier = scale.multiplier.astype(np.int32)
+    factor = np.left_shift(1, _FACTOR_BITS + _WORD_BITS - scale.shift).astype(np.int16)
+    scales: list[tuple[np.ndarray, str]] = [(multiplier, "i32"), (factor, "i16")]
+    for node, (array, element) in zip(rescale.arguments[1:3], scales):
         elements[node] = element
         if (array == array[0]).all():
             nodes[node] = _constant(element, int(array[0]))
@@ -242,7 +257,11 @@ def _rewritten(
         k = nodes[node][1][0]
         packed[k] = _padded(array)
         inputs[k] = Operand(_columns_view(element, inputs[k].view, packed[k].size))
-    last: Node = (REQUANTIZE, rescale.arguments[:3], (("packing", rescale.packing),))
+    last: Node = (
+        REQUANTIZE,
+        rescale.arguments[:3],
+        (("packing", replace(rescale.packing, away=scale.away)),),
+    )
     expression = Expression((*nodes, last), (*elements, "i8"))
     return replace(request, inputs=tuple(inputs), epilogue=expression), packed
 

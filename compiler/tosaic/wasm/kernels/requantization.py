@@ -3,7 +3,7 @@
 TOSA's RESCALE is ((x * multiplier + 2**(shift - 1)) >> shift) + zero point, saturated. With f = shift - 32, from 1
 to 7, and t the high word of x * multiplier, that is (t + 2**(f - 1)) >> f, since the low word never carries. As i16,
 saturated, t still holds more than 8 bits and a zero point can tell apart, and `i16x8.q15mulr_sat_s` by 2**(15 - f)
-is the rounding shift, for each lane by its own f.
+is the rounding shift, for each lane by its own f. Double rounding adds 2**30 with the sign of x to the product before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tosaic.wasm.function import Function
 from tosaic.wasm.lanes import Push
+from tosaic.wasm.math import splat_i32
 
 REQUANTIZE = "requantize"
 """Op of an expression's last node that is finished here: (value, multiplier, factor), its attribute a `Packing`."""
@@ -28,11 +29,15 @@ Step = tuple[str, int]
 
 @dataclass(frozen=True)
 class Packing:
-    """From scaled sums to bytes: plus the zero point, saturated (as unsigned numbers or not), then the steps."""
+    """From scaled sums to bytes: plus the zero point, saturated (as unsigned numbers or not), then the steps.
+
+    `away`, a power of two or 0, is added to each product with the sign of the sum.
+    """
 
     zero_point: int
     is_unsigned: bool
     steps: tuple[Step, ...]
+    away: int = 0
 
 
 def push_bytes(
@@ -60,12 +65,19 @@ def _push_shorts(
     x = f.local("v128")
     for push_sum, push_multiplier in zip(sums, multipliers, strict=True):
         push_sum()
-        f.tee(x)
-        push_multiplier()
-        f.op("i64x2.extmul_low_i32x4_s")
-        f.get(x)
-        push_multiplier()
-        f.op("i64x2.extmul_high_i32x4_s")
+        f.set(x) if packing.away else f.tee(x)
+        away = _away_from_zero(f, x, packing.away) if packing.away else None
+        for half in ("low", "high"):
+            if half == "high" or packing.away:
+                f.get(x)
+            push_multiplier()
+            f.op(f"i64x2.extmul_{half}_i32x4_s")
+            if away is not None:
+                f.get(away)
+                f.op(f"i64x2.extend_{half}_i32x4_s")
+                f.op("i64x2.add")
+        if away is not None:
+            f.release(away)
         f.op("i16x8.narrow_i32x4_s")  # the high words end up in the odd lanes
     f.release(x)
     if len(sums) == 1:
@@ -76,3 +88,17 @@ def _push_shorts(
     if packing.zero_point:
         f.v128(packing.zero_point.to_bytes(2, "little", signed=True) * 8)
         f.op("i16x8.add")
+
+
+def _away_from_zero(f: Function, x: int, amount: int) -> int:
+    """A local with the amount in each lane, negative where x is."""
+    away = f.local("v128")
+    f.get(x)
+    f.i32(31)
+    f.op("i32x4.shr_s")
+    splat_i32(f, -2 * amount)
+    f.op("v128.and")
+    splat_i32(f, amount)
+    f.op("i32x4.add")
+    f.set(away)
+    return away
