@@ -8,9 +8,12 @@ instruction per element, against hundreds of products per element).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from tosaic.prices import PriceList
-from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, View
+from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand, View
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import Numbers, numbers_of
@@ -23,6 +26,7 @@ ZERO_POINTS = ("input_zp", "weight_zp")
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """conv2d and conv3d; attributes `pad` (before and after each axis), `stride`, `dilation`."""
+    request = _without_zero_point(request)
     assembly = Assembly(request, prices, options)
     weights = request.inputs[WEIGHTS].view
     window, stride, dilation = (
@@ -46,6 +50,21 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         bias=bias_of(assembly, BIAS, numbers),
     ).contract(Target.whole(assembly))
     return assembly.kernel()
+
+
+def _without_zero_point(request: KernelRequest) -> KernelRequest:
+    """Without padding a constant bias can take in the input's zero point: less its product with all weights."""
+    weights, bias = (operand.array for operand in request.inputs[WEIGHTS : BIAS + 1])
+    zero_point, weight_zero = (int(request.attributes.get(name, 0)) for name in ZERO_POINTS)
+    if not zero_point or weights is None or bias is None or any(request.attributes["pad"]):
+        return request
+    if request.inputs[INPUT].view.element != "i8" or weights.dtype != np.int8:
+        return request
+    sums = (weights.astype(np.int64) - weight_zero).sum(axis=tuple(range(1, weights.ndim)))
+    moved = (bias.reshape(-1) - zero_point * sums).astype(np.int32)  # i32 sums wrap around
+    inputs = list(request.inputs)
+    inputs[BIAS] = Operand(View.contiguous("i32", moved.shape), moved)
+    return replace(request, inputs=tuple(inputs), attributes={**request.attributes, "input_zp": 0})
 
 
 def _left(
