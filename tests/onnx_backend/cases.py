@@ -119,7 +119,7 @@ def run(case: Case, wanted: Sequence[np.ndarray] | None = None) -> None:
     from tosaic_passes.pipeline import parse_pipeline, run_pipeline
 
     model = case.model()
-    constants = _shape_inputs(model)
+    constants = _shape_inputs(model) | _shape_inputs_of_operator(case)
     fed, bound = _split_inputs(case, model, constants)
     program = frontend.load(model, constants=bound, is_lowered=is_lowered)
     convert = ConvertOnnxToTosaPass(float64_as_float32=all(map(_fits_float32, fed)))
@@ -188,6 +188,13 @@ def _shape_inputs(model: onnx.ModelProto) -> set[str]:
         if index < len(node.input)
     }
     return names & {value.name for value in model.graph.input}
+
+
+def _shape_inputs_of_operator(case: Case) -> set[str]:
+    """The inputs that decide shapes for the operator whose function body an expanded test is."""
+    operator = Case(case.name.removesuffix("_expanded"))
+    is_expanded = operator != case and (operator.folder / "model.onnx").exists()
+    return _shape_inputs(operator.model()) if is_expanded else set()
 
 
 def _split_inputs(

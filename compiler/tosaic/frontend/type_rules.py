@@ -7,6 +7,7 @@ onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,8 +81,21 @@ def infer_types_by_rule(node: onnx.NodeProto, operands: Sequence[Value | None]) 
 
 def infer_types_by_value(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
     """The types of results whose shape follows from constants that ONNX's own inference does not look at."""
-    if node.domain or node.op_type != "Compress":
+    rule = None if node.domain else {"Compress": _compress, "Range": _range}.get(node.op_type)
+    return None if rule is None else rule(node, operands)
+
+
+def _range(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """Vectors of one element may stand for the scalars, as in the body that ONNX gives AffineGrid."""
+    arrays = [operand.array for operand in operands if operand is not None and operand.array is not None]
+    if len(arrays) < 3 or any(array.size != 1 for array in arrays) or not any(a.ndim for a in arrays):
         return None
+    start, limit, delta = (array.reshape(()) for array in arrays)
+    count = max(0, math.ceil(float(limit - start) / float(delta))) if delta else 0
+    return [Value("result", TensorType(arrays[0].dtype, (count,))).type_proto]
+
+
+def _compress(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
     data, condition = operands
     assert data is not None
     assert condition is not None
