@@ -122,6 +122,17 @@ module attributes {onnx.opset = {ai.onnx = 21 : si64}} {
 
 // -----
 
+module {
+  // A module that comes from elsewhere may lack the opset.
+  // expected-error @unknown {{the module does not say which ONNX opset it uses; add the module attribute onnx.opset}}
+  func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+    %r = "onnx.Relu"(%x) : (tensor<2xf32>) -> tensor<2xf32>
+    return %r : tensor<2xf32>
+  }
+}
+
+// -----
+
 module attributes {onnx.opset = {ai.onnx = 21 : si64}} {
   func.func @main(%x0: tensor<2xf32>) -> tensor<2xf32> {
     // expected-error @below {{NoSuchOp node 'n': the operator has no lowering to TOSA}}

@@ -86,7 +86,8 @@ def open_type(result: np.ndarray) -> str:
 
 def test_a_range_of_vectors_of_one_element() -> None:
     body = """g (float[4] x) => (float[N] y) {
-        a = Constant <value_floats = [0.0]> () b = Constant <value_floats = [4.0]> () c = Constant <value_float = 1.0> ()
+        a = Constant <value_floats = [0.0]> () b = Constant <value_floats = [4.0]> ()
+        c = Constant <value_float = 1.0> ()
         r = Range (a, b, c) y = Add (x, r)
     }"""
     assert "-> tensor<4xf32>" in str(load(model(body)).module)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from tosaic.errors import TosaicError
-from tosaic.frontend.static_graph import TensorType, Value, constant, element_dtype
+from tosaic.frontend.static_graph import TensorType, Value, constant, element_dtype, kind_of
 
 InputShapes = Mapping[str | None, Sequence[int | None]]
 Dim = int | str | None
@@ -59,10 +59,8 @@ def _declared_inputs(graph: onnx.GraphProto) -> list[_Input]:
 
 
 def _declared_input(info: onnx.ValueInfoProto) -> _Input:
-    kind = info.type.WhichOneof("value")
-    if kind != "tensor_type":
-        shown = (kind or "value without a type").removesuffix("_type").replace("_", " ")
-        raise TosaicError(f"input '{info.name}' is a {shown}; tosaic takes tensors only")
+    if info.type.WhichOneof("value") != "tensor_type":
+        raise TosaicError(f"input '{info.name}' is {kind_of(info.type)}; tosaic takes tensors only")
     tensor = info.type.tensor_type
     dtype = element_dtype(tensor.elem_type)
     if dtype is None:

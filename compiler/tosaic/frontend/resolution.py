@@ -24,6 +24,7 @@ from tosaic.frontend.static_graph import (
     Value,
     constant,
     element_dtype,
+    kind_of,
 )
 from tosaic.frontend.type_rules import has_rule, infer_types_by_rule, infer_types_by_value
 from tosaic.frontend.unrolling import unroll
@@ -192,7 +193,7 @@ def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:
     if kind is None:
         return None
     if kind != "tensor_type":
-        raise UnresolvedError(f"its result '{name}' is no tensor but a {kind.removesuffix('_type')}")
+        raise UnresolvedError(f"its result '{name}' is no tensor but {kind_of(type_proto)}")
     tensor = type_proto.tensor_type
     is_static = tensor.HasField("shape") and all(
         dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim

@@ -49,6 +49,22 @@ class Value:
         )
 
 
+_KINDS = {
+    "map_type": "a map",
+    "opaque_type": "an opaque value",
+    "optional_type": "an optional value",
+    "sequence_type": "a sequence",
+    "sparse_tensor_type": "a sparse tensor",
+    "tensor_type": "a tensor",
+    None: "a value without a type",
+}
+
+
+def kind_of(type_proto: onnx.TypeProto) -> str:
+    """What kind of value a type stands for, with its article."""
+    return _KINDS[type_proto.WhichOneof("value")]
+
+
 def element_dtype(elem_type: int) -> np.dtype | None:
     """The dtype that ONNX's number of an element type stands for, None for a number that it does not know."""
     try:
