@@ -83,7 +83,7 @@ class TileOperatorsPass:
         if not isinstance(parts, _Indivisible):
             return parts
         whole = message_instructions(model, kernel.charge + overheads[0])
-        paid = message_instructions(model, overheads[0])
+        paid = message_instructions(model, overheads[-1])
         return _Indivisible(kernel, min(whole, parts.least + paid)) if whole > limit else None
 
     def _parts(self, kernel: KernelCost, room: int) -> _Cut:
