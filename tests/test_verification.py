@@ -47,7 +47,7 @@ def sealed_again(artifact, **changes: object) -> None:
 
 def test_everything_agrees_and_the_model_compiles_to_the_same_bytes(compiled):
     done = tosaic.verify(compiled, compiled.path.parent / "model.onnx")
-    assert len(done) == 7
+    assert len(done) == 8
     assert done[-1] == "the model compiles to exactly this artifact"
 
 
@@ -83,11 +83,26 @@ def test_figures_other_than_the_module_s_are_found(artifact):
         tosaic.verify(artifact.path)
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_chunks_that_are_not_the_module_s_are_found(artifact, count):
-    wrong = {**artifact.manifest["chunks"][0], "sha256": "0" * 64}
-    sealed_again(artifact, chunks=[wrong] * count)
-    with pytest.raises(TosaicError, match=r"in the manifest (is not that|are not all) of 'canister.wasm'"):
+@pytest.mark.parametrize("change", ["none", "wrong", "one more", "cut elsewhere"])
+def test_chunks_that_are_not_the_module_s_are_found(artifact, change):
+    (chunk,) = artifact.manifest["chunks"]
+    wasm = artifact.read_bytes("canister.wasm")
+    wrong = {
+        "none": [],
+        "wrong": [{**chunk, "sha256": "0" * 64}],
+        "one more": [chunk, chunk],
+        "cut elsewhere": [{**folder.entry_of(piece), "holds": []} for piece in (wasm[:9], wasm[9:])],
+    }
+    sealed_again(artifact, chunks=wrong[change])
+    with pytest.raises(TosaicError, match=r"chunk \d in the manifest is not that of 'canister.wasm'"):
+        tosaic.verify(artifact.path)
+
+
+def test_a_key_that_is_missing_is_named(artifact):
+    manifest = {key: value for key, value in artifact.manifest.items() if key != "chunks"}
+    files = {name: (artifact.path / name).read_bytes() for name in manifest["files"]}
+    folder.write(artifact.path, files, manifest)
+    with pytest.raises(TosaicError, match=r"'chunks' is missing in 'manifest.json'"):
         tosaic.verify(artifact.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,16 +63,22 @@ def _check_names(artifact: Artifact) -> str:
     return f"{len(artifact.manifest['weights'])} weights are named by their content"
 
 
+def _check_keys(artifact: Artifact) -> str:
+    """The manifest has all keys that the others are compared with; one too many shows in the module's manifest."""
+    missing = sorted(set(contents.PRIVATE_KEYS) - artifact.manifest.keys())
+    if missing:
+        raise TosaicError(f"'{missing[0]}' is missing in '{folder.MANIFEST}'", _WRONG)
+    return f"{folder.MANIFEST} is complete"
+
+
 def _check_chunks(artifact: Artifact) -> str:
-    wasm = artifact.read_bytes(contents.CANISTER)
-    start = 0
-    for number, entry in enumerate(artifact.manifest["chunks"]):
-        piece = wasm[start : start + entry["bytes"]]
-        if entry_of(piece) != {"bytes": entry["bytes"], "sha256": entry["sha256"]}:
+    """The chunks are those into which the network cuts the module."""
+    wasm, size = artifact.read_bytes(contents.CANISTER), PriceList.load().limits["chunk_bytes"]
+    pieces = [entry_of(wasm[start : start + size]) for start in range(0, len(wasm), size)]
+    listed = [{"bytes": e["bytes"], "sha256": e["sha256"]} for e in artifact.manifest["chunks"]]
+    for number, (piece, entry) in enumerate(itertools.zip_longest(pieces, listed)):
+        if piece != entry:
             raise TosaicError(f"chunk {number} in the manifest is not that of '{contents.CANISTER}'", _WRONG)
-        start += entry["bytes"]
-    if start != len(wasm):
-        raise TosaicError(f"the chunks in the manifest are not all of '{contents.CANISTER}'", _WRONG)
     return f"the module {artifact.manifest['files'][contents.CANISTER]['sha256']} has these chunks"
 
 
@@ -97,6 +104,7 @@ def _check_project(artifact: Artifact) -> str:
 
 
 _CHECKS: tuple[Callable[[Artifact], str], ...] = (
+    _check_keys,
     _check_names,
     _check_chunks,
     _check_interface,

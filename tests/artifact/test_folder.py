@@ -10,7 +10,7 @@ from tosaic.artifact import folder
 from tosaic.errors import TosaicError
 
 FILES = {"canister.wasm": b"\0asm", "weights/abc": b"\1\2\3\4", "segments/000.mlirbc": b"ML"}
-MANIFEST = {"inputs": [], "limit_instructions": 40}
+MANIFEST = {"kind": "model", "inputs": [], "limit_instructions": 40}
 
 
 @pytest.fixture
@@ -52,6 +52,17 @@ def test_every_flipped_byte_is_found_and_its_file_named(written, target, name):
         file.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(TosaicError, match=f"{name}|schema version"):
             folder.read(target)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kind": "other"}, {"files": []}, {"files": {"../secret": {}}}, {"files": {"/etc/passwd": {}}}],
+)
+def test_a_manifest_of_something_else_is_refused(written, target, wrong):
+    manifest = folder._sealed({**written.manifest, **wrong})
+    (target / "manifest.json").write_bytes(folder._serialise(manifest))
+    with pytest.raises(TosaicError, match=r"manifest.json in '.*' was changed"):
+        folder.read(target)
 
 
 def test_missing_file_is_named(written, target):

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tosaic.errors import TosaicError
@@ -138,9 +138,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"'{path}' has schema version {manifest.get('schema_version')}, this tosaic reads {SCHEMA_VERSION}",
             "compile the model with this version",
         )
-    if _serialise(_sealed(manifest)) != content:
+    if _serialise(_sealed(manifest)) != content or not _is_complete(manifest):
         raise damaged
     return manifest
+
+
+def _is_complete(manifest: Mapping[str, Any]) -> bool:
+    """Whether it is one of an artifact: of a known kind, with files inside of the folder."""
+    files = manifest.get("files")
+    if manifest.get("kind") not in (MODEL, STORE) or not isinstance(files, dict):
+        return False
+    return not any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files)
 
 
 def _sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
