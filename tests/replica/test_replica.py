@@ -367,6 +367,29 @@ def test_controllers_are_each_canister_s_own() -> None:
     assert [proxy.call(c.id, "is", b"").reply[0] for c in (own, other)] == [1, 0]
 
 
+CALLING_OFTEN = """(data (i32.const 100) "work") (data (i32.const 200) "\\00\\00\\00\\00\\00\\00\\00\\00\\01\\01")
+      (table 1 funcref) (elem (i32.const 0) $done) (func $done (param i32))
+      (func (export "canister_update call") (local $left i32)
+        (call $msg_arg_data_copy (i32.const 0) (i32.const 0) (i32.const 4))
+        (local.set $left (i32.load (i32.const 0))) (i32.store (i32.const 0) (i32.const 0))
+        (loop
+          (call $call_new (i32.const 200) (i32.const 10) (i32.const 100) (i32.const 4)
+            (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+          (if (call $call_perform)
+            (then (i32.store (i32.const 0) (i32.add (i32.const 1) (i32.load (i32.const 0))))))
+          (br_if 0 (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        (call $msg_reply_data_append (i32.const 0) (i32.const 4)) (call $msg_reply))"""
+
+
+def test_as_many_calls_are_under_way_as_a_queue_holds() -> None:
+    canister = install(CALLING_OFTEN)
+    many, few = (canister.submit("call", count.to_bytes(4, "little")) for count in (503, 7))
+    while canister.replica.step():
+        pass
+    assert [int.from_bytes(ticket.result, "little") for ticket in (many, few)] == [3, 7]
+    assert canister.update("call", (1).to_bytes(4, "little")).reply == bytes(4)
+
+
 UPGRADABLE = f"""(func (export "canister_pre_upgrade") (drop (call $stable64_grow (i64.const 1)))
       (call $stable64_write (i64.const 0) (i64.const 0) (i64.const 4)) {COUNT})
       (func (export "canister_update count") {COUNT} (call $msg_reply))

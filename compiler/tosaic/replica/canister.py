@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ class Canister:
         self.controllers = tuple(controllers)
         self.takes_calls = True
         self.stable = bytearray(stable)
+        self.outstanding: Counter[bytes] = Counter()
         self._system = SystemCalls(self)
         self._functions = self._system.functions()
         self.instance = Instance(compiled, self._functions)

@@ -70,6 +70,7 @@ class Callback:
     """Where the answer of a call goes: table indices and environments of the functions that take it."""
 
     canister: bytes
+    callee: bytes
     context: CallContext
     on_reply: tuple[int, int]
     on_reject: tuple[int, int]

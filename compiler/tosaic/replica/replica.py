@@ -115,6 +115,7 @@ class Replica:
         try:
             self._run_hook(old, "canister_pre_upgrade", b"", self.limits[INSTALL])
             canister = Canister(self, id, compiled, old.controllers, old.stable)
+            canister.outstanding = old.outstanding
             self._initialise(canister, "canister_post_upgrade", argument)
         except TosaicError:
             old.restore(before)
@@ -129,7 +130,9 @@ class Replica:
         """
         compiled = compile_metered(wasm, self.prices, self.pages)
         check_module(wasm, compiled.original, compiled.metered.functions, self.prices)
-        canister = Canister(self, id, compiled, self.canisters[id].controllers)
+        old = self.canisters[id]
+        canister = Canister(self, id, compiled, old.controllers)
+        canister.outstanding = old.outstanding
         self._initialise(canister, "canister_init", argument)
         self.canisters[id] = canister
 
@@ -257,6 +260,7 @@ class Replica:
         to = answer.to
         canister, context = self.canisters[to.canister], to.context
         context.outstanding -= 1
+        canister.outstanding[to.callee] -= 1
         rejected = isinstance(answer.result, Reject)
         kind = REJECT_CALLBACK if rejected else REPLY_CALLBACK
         execution = Execution(kind, self.limits[UPDATE], context.caller, context)
@@ -291,7 +295,8 @@ class Replica:
 
     def _send(self, canister: Canister, context: CallContext, call: OutgoingCall) -> None:
         context.outstanding += 1
-        callback = Callback(canister.id, context, call.on_reply, call.on_reject, call.on_cleanup)
+        canister.outstanding[call.callee] += 1
+        callback = Callback(canister.id, call.callee, context, call.on_reply, call.on_reject, call.on_cleanup)
         self._queue.append(Request(call.callee, call.method, bytes(call.argument), canister.id, callback))
 
     def _respond(self, context: CallContext, result: bytes | Reject) -> None:

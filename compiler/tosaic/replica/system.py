@@ -30,6 +30,8 @@ _CALLING = frozenset((UPDATE, REPLY_CALLBACK, REJECT_CALLBACK))
 _IN_CALLBACK = frozenset((REPLY_CALLBACK, REJECT_CALLBACK))
 _REJECTED = frozenset((REJECT_CALLBACK,))
 _INSPECTING = frozenset((INSPECT,))
+QUEUE_FULL = 2
+"""What call_perform gives then: the reject code of what may work later."""
 DROPPED = frozenset((QUERY, REPLICATED_QUERY, INSPECT))
 """Kinds of messages whose changes are dropped, so that written pages are not paid for."""
 
@@ -195,8 +197,13 @@ class SystemCalls:
         self._within(len(call.argument), "same_subnet_request_bytes")
 
     def call_perform(self) -> int:
-        self._running.calls.append(self._call())
+        """Not 0 when as many calls as the queue between two canisters holds are under way to the callee."""
+        call = self._call()
         self._running.call = None
+        asked = sum(other.callee == call.callee for other in self._running.calls)
+        if asked + self.canister.outstanding[call.callee] >= self.prices.limits["queued_calls"]:
+            return QUEUE_FULL
+        self._running.calls.append(call)
         return 0
 
     # Stable memory
