@@ -13,12 +13,14 @@ from tosaic.artifact import folder
 from tosaic.artifact.contents import CANISTER, upload_file
 from tosaic.artifact.folder import Artifact, Content
 from tosaic.canister import client
+from tosaic.canister.parts import GET
 from tosaic.errors import TosaicError
 from tosaic.policy import Access
 from tosaic.prices import PriceList
 from tosaic.principals import ANONYMOUS
-from tosaic.replica import Replica
+from tosaic.replica import InstalledCanister, Replica
 from tosaic.replica.message import Message
+from tosaic.replica.pocket_ic import PocketIcCanister
 from tosaic.tensors.candid import TensorType
 from tosaic.tensors.dtypes import dtype_of
 
@@ -66,18 +68,28 @@ class RunResult:
 class Model:
     """A canister installed in a replica of its own. Runs follow each other on the same canister.
 
-    `read` gives the files of the artifact that are uploaded after the installation; the first run does that.
+    `read` gives the files of the artifact that are uploaded after the installation; the first run does that. On the
+    replica `pocket-ic` the canister runs on the server that POCKET_IC_BIN names.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], wasm: bytes, read: Callable[[str], Content]) -> None:
+    def __init__(
+        self,
+        manifest: Mapping[str, Any],
+        wasm: bytes,
+        read: Callable[[str], Content],
+        replica: str = "local",
+    ) -> None:
         self.manifest = manifest
         self._read = read
         self._is_complete = not manifest["uploads"]
         self.inputs = [_tensor_type(entry) for entry in manifest["inputs"]]
         self.outputs = [_tensor_type(entry) for entry in manifest["outputs"]]
         self._prices = PriceList.load()
-        replica = Replica(self._prices, update_limit=manifest["limit_instructions"])
-        self._canister = replica.install(wasm)
+        self._canister: InstalledCanister | PocketIcCanister
+        if replica == "pocket-ic":
+            self._canister = PocketIcCanister(wasm, self._prices, manifest["memory_bytes"])
+        else:
+            self._canister = Replica(self._prices, update_limit=manifest["limit_instructions"]).install(wasm)
         self._caller = _caller(Access.parse(manifest["access"]))
 
     def run(self, inputs: Mapping[str, np.ndarray], wire: str = "candid") -> RunResult:
@@ -93,7 +105,7 @@ class Model:
         inference = self._infer(wire, arrays)
         return RunResult(
             outputs={output.name: value for output, value in zip(self.outputs, inference.outputs)},
-            messages=_compared(predicted, inference.messages),
+            messages=self._executed(predicted, inference.messages),
             memory_bytes=self._canister.memory_bytes,
         )
 
@@ -143,6 +155,19 @@ class Model:
             )
         return self.manifest["cbor"]
 
+    def _executed(
+        self, predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message]
+    ) -> list[ExecutedMessage]:
+        """What each message took; on PocketIC what all updates of the run took, by what they were charged."""
+        if isinstance(self._canister, InstalledCanister):
+            return _compared(predicted, executed)
+        updates = [entry for entry in predicted if entry["name"] != GET]
+        fees = self.manifest["cycles"] - sum(entry["predicted"] for entry in updates)
+        charged = sum(message.metered for message in executed)
+        total, exact = sum(entry["predicted"] for entry in updates), all(e["exact"] for e in updates)
+        limit = self.manifest["limit_instructions"]
+        return [ExecutedMessage("all updates", total, charged - fees, limit, 0, exact)]
+
     def _infer(self, wire: str, arrays: Sequence[np.ndarray]) -> client.Inference:
         ends = self._canister, self.inputs, self.outputs, arrays
         if wire == "cbor":
@@ -159,10 +184,10 @@ def _compared(predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message
     ]
 
 
-def load(artifact: str | Path | Artifact) -> Model:
+def load(artifact: str | Path | Artifact, replica: str = "local") -> Model:
     """The model in an artifact, every file checked. Raises TosaicError naming what was changed."""
     opened = folder.read(artifact.path if isinstance(artifact, Artifact) else artifact).of_kind(folder.MODEL)
-    return Model(opened.manifest, opened.read_bytes(CANISTER), opened.read_bytes)
+    return Model(opened.manifest, opened.read_bytes(CANISTER), opened.read_bytes, replica)
 
 
 def _caller(access: Access) -> bytes:

@@ -15,6 +15,7 @@ from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.principals import ANONYMOUS
 from tosaic.replica.message import Message, Response
+from tosaic.replica.pocket_ic import PocketIcCanister
 from tosaic.replica.replica import InstalledCanister
 from tosaic.tensors import candid, cbor
 from tosaic.tensors.candid import TensorType
@@ -30,7 +31,7 @@ class Inference:
 
 
 def infer(
-    canister: InstalledCanister,
+    canister: InstalledCanister | PocketIcCanister,
     inputs: Sequence[TensorType],
     outputs: Sequence[TensorType],
     arrays: Sequence[np.ndarray],
@@ -65,7 +66,7 @@ def infer(
 
 
 def infer_cbor(
-    canister: InstalledCanister,
+    canister: InstalledCanister | PocketIcCanister,
     inputs: Sequence[TensorType],
     outputs: Sequence[TensorType],
     arrays: Sequence[np.ndarray],
@@ -84,14 +85,17 @@ def infer_cbor(
     return Inference([found[type.name] for type in outputs], response.messages)
 
 
-def missing_chunks(canister: InstalledCanister) -> list[int]:
+def missing_chunks(canister: InstalledCanister | PocketIcCanister) -> list[int]:
     """The chunks of the weights that the canister still lacks."""
     _, present = candid.decode_values(canister.query(CHUNKS, candid.encode([])).reply)
     return np.flatnonzero(np.asarray(present) == 0).tolist()
 
 
 def put_chunk(
-    canister: InstalledCanister, number: int, data: bytes | memoryview, controller: bytes = ANONYMOUS
+    canister: InstalledCanister | PocketIcCanister,
+    number: int,
+    data: bytes | memoryview,
+    controller: bytes = ANONYMOUS,
 ) -> tuple[Message, ...]:
     """Upload a chunk of the weights; the messages that were executed.
 

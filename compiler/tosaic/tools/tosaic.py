@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> None:
     from tosaic.report import messages_table
 
     output = arguments.output_folder(options.output)
-    model = load(options.artifact)
+    model = load(options.artifact, options.replica)
     given = arguments.read_inputs(model, dict(options.input), options.inputs)
     missing = [tensor.name for tensor in model.inputs if tensor.name not in given]
     if missing:
@@ -264,6 +264,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         choices=["candid", "cbor"],
         default="candid",
         help="call infer with vectors of Candid, or infer_cbor (candid)",
+    )
+    add(
+        "--replica",
+        choices=["local", "pocket-ic"],
+        default="local",
+        help="run it here, or on the PocketIC server that POCKET_IC_BIN names (local)",
     )
     add("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
     add("--json", action="store_true", help="print messages, costs and files")
