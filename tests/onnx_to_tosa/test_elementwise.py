@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from single_node import check
+import reference_model
+from single_node import check, lower, node_model
 
 X = np.array([[-7.5, -2.5, -1.0, -0.0], [0.0, 0.5, 1.5, 300.0]], np.float32)
 POSITIVE = np.array([0.0, 1e-30, 0.25, 2.0, 1e30, np.inf], np.float32)
@@ -155,3 +158,24 @@ def test_cast(source: str, target: str, values: list) -> None:
 
     to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(target))
     check("Cast", {"x": np.array(values, source)}, to=to)
+
+
+EXAMPLES = max(4, settings.default.max_examples // 20)
+LEGACY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
+
+
+@pytest.mark.parametrize("op", LEGACY)
+@given(st.data())
+@settings(max_examples=EXAMPLES)
+def test_broadcasting_before_opset_7(op: str, data: st.DataObject) -> None:
+    """The second operand's dimensions stand under the first's from `axis` on; onnxruntime starts at opset 7."""
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    count = data.draw(st.integers(1, len(shape) - axis))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    a, b = (rng.uniform(1, 2, size).astype(np.float32) for size in (shape, shape[axis : axis + count]))
+    given_axis = {} if axis + count == len(shape) and data.draw(st.booleans()) else {"axis": axis}
+    model = node_model(op, {"a": a, "b": b}, opset=6, broadcast=1, **given_axis)
+    (actual,) = reference_model.run(lower(model), [a, b])
+    wanted = LEGACY[op](a, b.reshape(*b.shape, *[1] * (len(shape) - axis - count)))
+    np.testing.assert_allclose(actual, wanted, rtol=1e-6)
