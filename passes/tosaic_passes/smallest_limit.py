@@ -16,18 +16,19 @@ def smallest_limit(program: Program, error: LimitTooSmallError, model: CostModel
     """The error with a remedy: a limit that works and one hardly smaller that does not. Both have been tried.
 
     `program` is not tiled yet and stays as it is; `error` says why a limit is too small for it. What a failure says is
-    needed is tried next (or a little more, where it says hardly more), until a limit works; then the limits between the
-    last two.
+    needed is tried next (or a little more, where it says hardly more), until a limit works; then one less, as that limit
+    often is the smallest, and then those between the last two.
     """
     low, high = error, error.needed
     while failure := _failure(program, high, model):
         low, high = failure, max(failure.needed, high + int(PRECISION * high) + 1)
+    tried = high - 1
     while high - low.limit > max(1, PRECISION * high):
-        middle = (high + low.limit) // 2
-        if failure := _failure(program, middle, model):
+        if failure := _failure(program, tried, model):
             low = failure
         else:
-            high = middle
+            high = tried
+        tried = (high + low.limit) // 2
     remedy = f"a limit of {high} works, one of {low.limit} does not"
     return LimitTooSmallError(low.what, low.needed, error.limit, remedy)
 

@@ -35,6 +35,6 @@ def test_the_program_stays_as_it_is() -> None:
     before = str(program.module)
     error = LimitTooSmallError("an op", 401, 400)
     assert str(smallest_limit(program, error, CountingModel())) == (
-        "tosa.add needs 403 instructions in one message, the limit is 400; a limit of 403 works, one of 401 does not"
+        "tosa.add needs 403 instructions in one message, the limit is 400; a limit of 405 works, one of 401 does not"
     )
     assert str(program.module) == before
