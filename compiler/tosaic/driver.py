@@ -236,7 +236,7 @@ def _to_segments(program: Program, backend: Backend, options: CompileOptions) ->
     run_pipeline(program, parse_pipeline("convert-fft-to-matmul,outline-weights"))
     whole = program.copy()
     under = f"{{limit-instructions={limit}}}"
-    passes = f"tile-operators{under},count-instructions,split-execution{under}"
+    passes = f"tile-chains{under},tile-operators{under},count-instructions,split-execution{under}"
     try:
         run_pipeline(program, parse_pipeline(passes, lambda: backend.cost_model))
     except LimitTooSmallError as error:

@@ -28,6 +28,7 @@ PASSES = (
     "isolate-regions",
     "outline-weights",
     "split-execution",
+    "tile-chains",
     "tile-operators",
     "verify-canister-limits",
 )

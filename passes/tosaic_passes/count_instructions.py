@@ -45,3 +45,11 @@ class CountInstructionsPass:
         main.attributes[INSTRUCTIONS] = int_attribute(sum(k.charge.instructions for k in kernels))
         if not all(kernel.exact for kernel in kernels):
             main.attributes[UPPER_BOUND] = ir.UnitAttr.get()
+
+
+def forget_kernels(program: Program) -> None:
+    """Take the figures and the kernels off the ops of @main: they are to be grouped anew."""
+    for op in find_function(program.module, "main").entry_block.operations:
+        for name in (KERNEL, INSTRUCTIONS):
+            if name in op.operation.attributes:
+                del op.operation.attributes[name]

@@ -6,6 +6,7 @@ from tosaic_passes.cost_model import CostModel
 from tosaic_passes.errors import LimitTooSmallError
 from tosaic_passes.program import Program
 from tosaic_passes.split_execution import SplitExecutionPass
+from tosaic_passes.tile_chains import TileChainsPass
 from tosaic_passes.tile_operators import TileOperatorsPass
 
 PRECISION = 0.01
@@ -37,6 +38,7 @@ def _failure(program: Program, limit: int, model: CostModel) -> LimitTooSmallErr
     """Why a limit is too small; None if it works."""
     tried = program.copy()
     try:
+        TileChainsPass(limit, model).run(tried)
         TileOperatorsPass(limit, model).run(tried)
         SplitExecutionPass(limit, model).run(tried)
     except LimitTooSmallError as error:

@@ -37,7 +37,14 @@ class Expression:
 
     def reads(self, window: Window) -> set[tuple[ir.Value, Window]] | None:
         """What is read from outside for a window of the result; None if the window cannot be computed alone."""
-        found: set[tuple[ir.Value, Window]] = set()
+        needed = self._needed(window)
+        return None if needed is None else {entry for entry in needed if not self.computes(entry[0])}
+
+    def computed(self, window: Window) -> set[tuple[ir.Value, Window]]:
+        """What is computed in here for a window of the result."""
+        return {entry for entry in self._needed(window) or () if self.computes(entry[0])}
+
+    def _needed(self, window: Window) -> set[tuple[ir.Value, Window]] | None:
         pending, seen = [(self.result, window)], set()
         while pending:
             value, part = pending.pop()
@@ -45,13 +52,12 @@ class Expression:
                 continue
             seen.add((value, part))
             if not self.computes(value):
-                found.add((value, part))
                 continue
             needed = _demand(value.owner, part)
             if needed is None:
                 return None
             pending += [(v, p) for v, p in zip(value.owner.operands, needed[0]) if isinstance(p, tuple)]
-        return found
+        return seen
 
     def computes(self, value: ir.Value) -> bool:
         """Whether the value is computed in here."""

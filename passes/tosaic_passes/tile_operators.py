@@ -23,16 +23,15 @@ from typing import ClassVar
 from torch_mlir import ir
 
 from tosaic_passes.cost_model import Charge, CostModel, KernelCost, Trips, message_instructions
-from tosaic_passes.count_instructions import INSTRUCTIONS, KERNEL
+from tosaic_passes.count_instructions import forget_kernels
 from tosaic_passes.errors import LimitTooSmallError
-from tosaic_passes.functions import find_function
 from tosaic_passes.kernel_names import describe
 from tosaic_passes.pipeline import INJECTED
 from tosaic_passes.program import Program
 from tosaic_passes.tile_expression import Expression
 from tosaic_passes.tile_loops import cut_loop, least_cost, trips_within
-from tosaic_passes.tile_search import Tiling, TilingSearch, windows
-from tosaic_passes.tile_windows import shape_of
+from tosaic_passes.tile_parts import put_parts
+from tosaic_passes.tile_search import Tiling, TilingSearch
 
 _MOST_ROUNDS = 8
 
@@ -64,7 +63,7 @@ class TileOperatorsPass:
                     cut.apply()
             changed = any(cuts)
             if changed:
-                _forget_kernels(program)
+                forget_kernels(program)
         return changed
 
     def _overheads(self, program: Program, index: int, count: int) -> list[Charge]:
@@ -114,27 +113,7 @@ class _Tiles:
     tiling: Tiling
 
     def apply(self) -> None:
-        result, last = self.expression.result, self.expression.ops[-1]
-        shape = shape_of(result)
-        with ir.InsertionPoint(last):
-            parts = [self.expression.build(window) for window in windows(shape, self.tiling.sizes)]
-            for axis in reversed(range(len(shape))):
-                parts = self._joined(parts, axis, last.location)
-        result.replace_all_uses_with(parts[0])
-        for op in reversed(self.expression.ops):
-            op.erase()
-
-    def _joined(self, parts: Sequence[ir.Value], axis: int, location: ir.Location) -> list[ir.Value]:
-        """Concatenate neighbours along an axis; along the axes after it they are joined already."""
-        extent, size = shape_of(self.expression.result)[axis], self.tiling.sizes[axis]
-        count = -(-extent // size)
-        if count == 1:
-            return list(parts)
-        attribute = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), axis)
-        return [
-            _concat(list(row), attribute, extent, location)
-            for row in zip(*(parts[i::count] for i in range(count)))
-        ]
+        put_parts(self.expression, self.tiling)
 
 
 @dataclass(frozen=True)
@@ -166,18 +145,3 @@ class _Indivisible:
 
 
 _Cut = _Tiles | _Trips | _Indivisible
-
-
-def _concat(parts: list[ir.Value], axis: ir.IntegerAttr, extent: int, location: ir.Location) -> ir.Value:
-    first = ir.RankedTensorType(parts[0].type)
-    shape = [extent if i == axis.value else size for i, size in enumerate(first.shape)]
-    type = ir.RankedTensorType.get(shape, first.element_type)
-    return ir.Operation.create("tosa.concat", [type], parts, {"axis": axis}, loc=location).results[0]
-
-
-def _forget_kernels(program: Program) -> None:
-    """The ops are to be grouped anew."""
-    for op in find_function(program.module, "main").entry_block.operations:
-        for name in (KERNEL, INSTRUCTIONS):
-            if name in op.operation.attributes:
-                del op.operation.attributes[name]
