@@ -17,8 +17,8 @@ def smallest_limit(program: Program, error: LimitTooSmallError, model: CostModel
     """The error with a remedy: a limit that works and one hardly smaller that does not. Both have been tried.
 
     `program` is not tiled yet and stays as it is; `error` says why a limit is too small for it. What a failure says is
-    needed is tried next (or a little more, where it says hardly more), until a limit works; then one less, as that limit
-    often is the smallest, and then those between the last two.
+    needed is tried next (or a little more, where it says hardly more), until a limit works. One less follows, as that
+    limit often is the smallest, and then those between the last two.
     """
     low, high = error, error.needed
     while failure := _failure(program, high, model):
