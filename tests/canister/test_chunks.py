@@ -165,3 +165,20 @@ def test_the_interface_tells_how() -> None:
     assert "  put_chunk : (chunk : nat32, data : blob) -> ();\n" in did
     assert "  chunks : () -> (missing : nat32, present : blob) query;\n" in did
     assert "put_chunk" not in assemble(program(1), PriceList.load()).did
+
+
+def test_two_uploaders_at_once_lose_nothing() -> None:
+    canister = assemble(program(1), PRICES)
+    other = b"\x09"
+    installed = Replica(PRICES).install(canister.wasm, controllers=[OWNER, other])
+    numbers = list(range(COUNT))
+    tickets = [
+        installed.submit("put_chunk", put_argument(number, bytes(canister.weights[number].data)), caller)
+        for mine, theirs in zip(numbers, reversed(numbers))
+        for number, caller in ((mine, OWNER), (theirs, other))
+    ]
+    while installed.replica.step():
+        pass
+    assert all(isinstance(ticket.result, bytes) for ticket in tickets)
+    assert missing_chunks(installed) == []
+    assert result(installed) == expected()

@@ -217,6 +217,25 @@ def test_an_upgrade_of_the_store_in_the_middle_changes_nothing() -> None:
     assert result(model) == expected()
 
 
+def test_a_store_that_is_stopped_in_the_middle_is_told_and_what_arrived_stays() -> None:
+    store, (model,) = network(MODEL)
+    list(store.upload(chunks_of(MODEL)))
+    replica = store.canister.replica
+    ticket = model.submit("fetch_chunks", fetch_argument(store.canister.id), OWNER)
+    for _ in range(20):
+        replica.step()
+    replica.stop(store.canister.id)
+    while replica.step():
+        pass
+    missing = missing_chunks(model)
+    assert isinstance(ticket.result, Reject)
+    assert ticket.result.text.startswith(f"the store did not give chunk {missing[0]}: ")
+    assert 0 < len(missing) < COUNT
+    replica.start(store.canister.id)
+    fetch_chunks(model, store.canister.id, OWNER)
+    assert result(model) == expected()
+
+
 def encode_missing(count: int) -> bytes:
     return b"DIDL\0\1\x79" + count.to_bytes(4, "little")
 
