@@ -88,3 +88,28 @@ def test_the_border_is_in_the_module(tmp_path):
     artifact = tosaic.compile_model(tmp_path / "m.mlirbc", tmp_path / "a.tosaic")
     shapes = {entry["name"]: entry["shape"] for entry in artifact.manifest["outputs"]}
     assert shapes == {"y": [2, 3], "e": [0, 3], "z": [2, 3], "n": [2, 0]}
+
+
+BRANCH = """<ir_version: 8, opset_import: ["" : 17]>
+main (bool c, float[2] x, float[0,2] z) => (float[2] y, float[0,2] e, float[2] w) {
+    y, e, w = If (c) <
+        then_branch = a () => (float[2] t, float[0,2] u, float[2] v) { t = Neg (x) u = Exp (z) v = Tanh (x) },
+        else_branch = b () => (float[2] p, float[0,2] q, float[2] r) { p = Exp (x) q = Neg (z) r = Abs (x) }>
+}"""
+
+LOOP = """<ir_version: 8, opset_import: ["" : 17]>
+main (int64 m, float[0,2] z, float[2] x) => (float[0,2] e, float[2] y) {
+    n = Constant <value_int = 6> ()
+    e, y = Loop (n, , z, x) <body = b (int64 i, bool going, float[0,2] s, float[2] r)
+                                    => (bool go_on, float[0,2] t, float[2] u) {
+        t = Neg (s)
+        o = Constant <value_float = 1.5> ()
+        u = Add (r, o)
+        go_on = Less (i, m)
+    }>
+}"""
+
+
+@pytest.mark.parametrize("text", [BRANCH, LOOP], ids=["branch", "loop"])
+def test_regions_may_carry_tensors_without_elements(text, tmp_path):
+    check(text, tmp_path / "a.tosaic")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from torch_mlir import ir
 
 from tosaic_passes.onnx_to_tosa.builder import TosaBuilder
@@ -19,7 +20,18 @@ def cond_if(
     otherwise: RegionBody,
     results: Sequence[ResultType],
 ) -> list[Tensor]:
-    """`tosa.cond_if` on a bool scalar; the branches take no arguments and may read what is around."""
+    """`tosa.cond_if` on a bool scalar; the branches take no arguments and may read what is around.
+
+    Results without elements are known, and none of the operation's.
+    """
+    if any(0 in result.shape for result in results):
+        held = [place for place, result in enumerate(results) if 0 not in result.shape]
+        chosen = iter(
+            cond_if(builder, condition, _only(then, held), _only(otherwise, held), [results[i] for i in held])
+        )
+        return [
+            Tensor.constant(np.zeros(x.shape, x.dtype)) if 0 in x.shape else next(chosen) for x in results
+        ]
     types = [storage_type(result.shape, result.dtype) for result in results]
     operation = ir.Operation.create(
         "tosa.cond_if", results=types, operands=[builder.value(condition)], regions=2
@@ -29,13 +41,40 @@ def cond_if(
     return [Tensor(x.shape, x.dtype, value=v) for x, v in zip(results, operation.results)]
 
 
+def _only(body: RegionBody, places: Sequence[int]) -> RegionBody:
+    """The body with some of its results."""
+
+    def chosen(arguments: list[Tensor]) -> list[Tensor]:
+        results = body(arguments)
+        return [results[place] for place in places]
+
+    return chosen
+
+
 def while_loop(
     builder: TosaBuilder,
     states: Sequence[Tensor],
     condition: Callable[[list[Tensor]], Tensor],
     body: RegionBody,
 ) -> list[Tensor]:
-    """`tosa.while_loop`: `body` gives the next states, `condition` whether it runs on them."""
+    """`tosa.while_loop`: `body` gives the next states, `condition` whether it runs on them.
+
+    States without elements never change, and are none of the operation's.
+    """
+    held = [place for place, state in enumerate(states) if state.size]
+    if len(held) < len(states):
+
+        def completed(few: Sequence[Tensor]) -> list[Tensor]:
+            following = iter(few)
+            return [next(following) if state.size else state for state in states]
+
+        found = while_loop(
+            builder,
+            [states[place] for place in held],
+            lambda arguments: condition(completed(arguments)),
+            _only(lambda arguments: body(completed(arguments)), held),
+        )
+        return completed(found)
     values = [builder.value(state) for state in states]
     operation = ir.Operation.create(
         "tosa.while_loop", results=[value.type for value in values], operands=values, regions=2
