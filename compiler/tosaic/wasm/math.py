@@ -61,10 +61,8 @@ def splat_f64(f: Function, value: float) -> None:
 
 def exp(f: Function) -> None:
     """e**x."""
-    x = f.local("v128")
     _clamp(f, -104.0, 89.0)  # e**-104 rounds to 0, e**89 overflows
-    f.set(x)
-    n, r = _reduce_by_ln2(f, x)
+    n, r = _reduce_by_ln2(f)
     _exp_minus_one_reduced(f, r)
     splat_f32(f, 1.0)
     f.op("f32x4.add")
@@ -89,7 +87,7 @@ def exp(f: Function) -> None:
     splat_i32(f, _EXPONENT_BIAS)
     f.op("i32x4.add")
     f.op("f32x4.mul")
-    f.release(x, n, half)
+    f.release(n, half)
 
 
 def log(f: Function) -> None:
@@ -207,10 +205,9 @@ def sigmoid(f: Function) -> None:
 
     With -x = n ln 2 - r and e**r = (e + o) / (e - o): (e + o) / ((e + o) + 2**n (e - o)).
     """
-    x, total = f.local("v128"), f.local("v128")
+    total = f.local("v128")
     _clamp(f, -89.0, 88.0)  # 2**n from 0 to infinity
-    f.set(x)
-    n, r = _reduce_by_ln2(f, x, -1.0)
+    n, r = _reduce_by_ln2(f, -1.0)
     odd, even = _half_tangent(f, r)
     f.get(even)
     f.get(odd)
@@ -224,7 +221,7 @@ def sigmoid(f: Function) -> None:
     f.get(total)
     f.op("f32x4.add")
     f.op("f32x4.div")
-    f.release(x, total, n, r, odd, even)
+    f.release(total, n, r, odd, even)
 
 
 def erf(f: Function) -> None:
@@ -258,20 +255,19 @@ def rsqrt(f: Function) -> None:
     f.release(x)
 
 
-def _reduce_by_ln2(f: Function, x: int, factor: float = 1.0) -> tuple[int, int]:
-    """Locals (n, r) with x = n u + r and |r| <= |u| / 2, where u = ln 2 times a power of two (or its negative).
+def _reduce_by_ln2(f: Function, factor: float = 1.0) -> tuple[int, int]:
+    """x -> locals (n, r) with x = n u + r and |r| <= |u| / 2, where u = ln 2 times a power of two (or its negative).
 
     The integer n stands in the low bits of its lanes.
     """
     n, r = f.local("v128"), f.local("v128")
-    f.get(x)
+    f.tee(r)
+    f.get(r)
     splat_f32(f, 1 / (factor * math.log(2)))
     f.op("f32x4.mul")
     splat_f32(f, _ROUNDING)
     f.op("f32x4.add")
-    f.set(n)
-    f.get(x)
-    f.get(n)
+    f.tee(n)
     splat_f32(f, _ROUNDING)
     f.op("f32x4.sub")
     f.tee(r)
@@ -343,9 +339,8 @@ def _exp_minus_one_reduced(f: Function, r: int) -> None:
 
 def _exp_minus_one(f: Function) -> None:
     """e**x - 1 for |x| <= 80: 2**n (e**r - 1) + (2**n - 1)."""
-    x, scale = f.local("v128"), f.local("v128")
-    f.set(x)
-    n, r = _reduce_by_ln2(f, x)
+    scale = f.local("v128")
+    n, r = _reduce_by_ln2(f)
     _power_of_two(f, n)
     f.tee(scale)
     _exp_minus_one_reduced(f, r)
@@ -354,7 +349,7 @@ def _exp_minus_one(f: Function) -> None:
     splat_f32(f, 1.0)
     f.op("f32x4.sub")
     f.op("f32x4.add")
-    f.release(x, scale, n, r)
+    f.release(scale, n, r)
 
 
 def polynomial(f: Function, x: int, coefficients: Sequence[float], shape: str = "f32x4") -> None:

@@ -18,7 +18,12 @@ from tosaic.wasm.kernels.tile import Arithmetic, Loops, operand_locals
 _LARGEST_SIDE = 32  # rows or vectors of a tile
 _LARGEST_CHAIN = 64  # taps of a chain
 _SHORTEST_BLOCK = 4  # taps of a block inside a loop
-_PRODUCT_BYTES, _LOAD_BYTES, _FRAME_BYTES = 12, 11, 700  # of code, at most: a product, an operand, all loops
+_OPERATOR_BYTES, _LOAD_BYTES, _FRAME_BYTES = (
+    3,
+    8,
+    700,
+)  # of code: arithmetic, an address with a load, all loops
+_SHORT_LOCALS = 100  # of 128 that one byte names; the operands, named most often, come late
 _OPERATORS_A_LONG_LOCAL = (
     2  # one in so many operators of an end names a local above 127, which takes a byte more
 )
@@ -248,13 +253,20 @@ class _Order:
         return accumulators + self.chain * operand_locals(m.rows, n.vectors, n.group) + _ADDRESS_LOCALS
 
     def fits(self, m: _Rows, n: _Columns, options: KernelOptions) -> bool:
-        code = (
-            m.rows * n.vectors * self.code_taps * _PRODUCT_BYTES
-            + (m.rows + n.vectors) * self.code_taps * _LOAD_BYTES
+        locals_ = self.locals(m, n)
+        return locals_ <= options.locals and self._bytes(m, n, locals_) <= options.function_bytes
+
+    def _bytes(self, m: _Rows, n: _Columns, locals_: int) -> float:
+        """Of the code of a tile, estimated."""
+        access = 2 + max(0, locals_ - _SHORT_LOCALS) / locals_  # of one local on average
+        accumulators, chains = m.rows * n.vectors, bool(self.order.body) + bool(self.order.tail)
+        return (
+            accumulators * self.code_taps * 2 * (access + _OPERATOR_BYTES)
+            + accumulators * chains * 2 * access
+            + (m.rows + n.vectors) * self.code_taps * (_LOAD_BYTES + access)
             + m.rows * (n.ends.bytes + n.ends.operators // _OPERATORS_A_LONG_LOCAL)
             + _FRAME_BYTES
         )
-        return self.locals(m, n) <= options.locals and code <= options.function_bytes
 
     def operators(self, m: _Rows, n: _Columns) -> int:
         """Of the code of a tile."""
