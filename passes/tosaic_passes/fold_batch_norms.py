@@ -126,7 +126,12 @@ def _constant(value: ir.Value, weights: WeightTable) -> np.ndarray | None:
 
 
 def _replace(run: _Run, weights: WeightTable) -> None:
-    """Put the run into the weights of what computes its base, or make it as short as it can be."""
+    """Put the run into the weights of what computes its base, or make it as short as it can be.
+
+    A factor or summand that the element type cannot hold, as the product of two that it can, stays in parts.
+    """
+    if not (_is_held(run.scale, run.base) and _is_finite(run.offset, run.base)):
+        return
     last = run.ops[-1]
     with ir.InsertionPoint(last), last.location:
         value = _into_weights(run, weights) or _shortened(run, weights)
@@ -151,10 +156,11 @@ def _into_weights(run: _Run, weights: WeightTable) -> ir.Value | None:
     if old_bias is None or not (maker.name in _SCALE_SHAPE or maker.name == "tosa.depthwise_conv2d"):
         return None
     bias = np.asarray(old_bias, np.float64) * scale + offset
+    scaled = _scaled(maker.name, old_weights, scale)
+    if not (_is_finite(scaled, run.base) and _is_finite(bias, run.base)):
+        return None
     with ir.InsertionPoint(maker):
-        maker.operands[1] = _emit_constant(
-            _scaled(maker.name, old_weights, scale), maker.operands[1], weights
-        )
+        maker.operands[1] = _emit_constant(scaled, maker.operands[1], weights)
         maker.operands[2] = _emit_constant(bias, maker.operands[2], weights)
     return run.base
 
@@ -189,12 +195,11 @@ def _scaled_product(
     run: _Run, maker: ir.Operation, old_weights: np.ndarray, scale: np.ndarray, weights: WeightTable
 ) -> ir.Value | None:
     """A matrix product has no bias: its offset stays an `add`."""
-    if (scale == 1).all():
+    scaled = _scaled(maker.name, old_weights, scale)
+    if (scale == 1).all() or not _is_finite(scaled, run.base):
         return None
     with ir.InsertionPoint(maker):
-        maker.operands[1] = _emit_constant(
-            _scaled(maker.name, old_weights, scale), maker.operands[1], weights
-        )
+        maker.operands[1] = _emit_constant(scaled, maker.operands[1], weights)
     plain = _Run(run.base, np.ones(1), run.offset, run.ops)
     return _emit_run(plain, weights)
 
@@ -235,7 +240,20 @@ def _broadcast_constant(values: np.ndarray, like: ir.Value, weights: WeightTable
 
 def _emit_constant(values: np.ndarray, like: ir.Value, weights: WeightTable) -> ir.Value:
     """A `tosa.const` of the element type of `like`."""
-    element = _element(like)
-    array = values.astype(np.float16 if str(element) == "f16" else np.float32)
-    attribute = weights.attribute(array, "folded", element)
+    attribute = weights.attribute(values.astype(_dtype(like)), "folded", _element(like))
     return ir.Operation.create("tosa.const", [attribute.type], [], {"values": attribute}).results[0]
+
+
+def _dtype(like: ir.Value) -> type[np.floating]:
+    return np.float16 if str(_element(like)) == "f16" else np.float32
+
+
+def _is_finite(values: np.ndarray, like: ir.Value) -> bool:
+    """Whether no number is beyond the element type's greatest."""
+    return bool((np.abs(values) <= np.finfo(_dtype(like)).max).all())
+
+
+def _is_held(values: np.ndarray, like: ir.Value) -> bool:
+    """Whether no number is beyond the element type's greatest or, unless it is 0, below its least normal one."""
+    size = np.abs(values)
+    return _is_finite(values, like) and bool(((size == 0) | (size >= np.finfo(_dtype(like)).tiny)).all())

@@ -113,3 +113,30 @@ def test_rounding_by_a_large_number_is_kept() -> None:
     text = "a = Add(x, big) y = Sub(a, big)"
     ops = folded_ops(model(text, "3, 4", "3, 4", big=np.float32(12582912)), (3, 4))
     assert ops["add"] + ops["sub"] == 2
+
+
+@pytest.mark.parametrize(
+    ("x", "factors"),
+    [(1e-30, (1e30, 1e30)), (1e30, (1e-30, 1e-30)), (1e-30, (1e25, 1e25, 1e-20))],
+    ids=["overflow", "underflow", "overflow_on_the_way"],
+)
+def test_factors_whose_product_float32_cannot_hold_stay_apart(x: float, factors: tuple[float, ...]) -> None:
+    names = "abc"[: len(factors)]
+    values = ["x", *"uvw"[: len(factors) - 1], "y"]
+    text = " ".join(
+        f"{after} = Mul({before}, {name})" for before, after, name in zip(values, values[1:], names)
+    )
+    proto = model(text, "2", "2", **{name: np.array(f) for name, f in zip(names, factors)})
+    fed = np.full(2, x, np.float32)
+    (expected,) = onnxruntime.InferenceSession(proto.SerializeToString(), _options_without_folding()).run(
+        None, {"x": fed}
+    )
+    program = lower(proto)
+    FoldBatchNormsPass().run(program)
+    np.testing.assert_allclose(reference_model.run(program, [fed])[0], expected, rtol=1e-5)
+
+
+def _options_without_folding() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
