@@ -187,11 +187,17 @@ def _apart(action: Callable[..., T], *arguments: Any) -> T:
     """Run it in a fresh process: its peak memory is then its own, and it may die."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(action, *arguments).result()
+            return pool.submit(_told, action, *arguments).result()
         except BrokenProcessPool as error:
             raise Failed("the process died") from error
-        except TosaicError as error:
-            raise Failed(str(error).splitlines()[0]) from error
+
+
+def _told(action: Callable[..., T], *arguments: Any) -> T:
+    """Run it; a refusal becomes its text, which can pass between processes."""
+    try:
+        return action(*arguments)
+    except TosaicError as error:
+        raise Failed(" ".join(str(error).split())) from None
 
 
 @cache

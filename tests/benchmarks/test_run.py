@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import run
-from figures import NO_LIMIT, CutFigures, Figures, Kept
+from figures import NO_LIMIT, CutFigures, Failed, Figures, Kept
 from onnxruntime_web import WebFigures
 from sources import Source, given_models, own_networks
 from tables import Cut, Row, cost_table, cut_table
@@ -89,6 +89,18 @@ def test_the_table_compares_and_leaves_out_what_does_not_apply() -> None:
 def test_the_overhead_of_a_cut_is_over_all_messages() -> None:
     cut = Cut("a", 1000, CutFigures(3, 22_110_000, None), 20_100_000)
     assert cut_table([cut]).splitlines()[2] == "| a | 1,000 | 3 | 22.1 |  | 20.1 | +10.00% |"
+
+
+def test_a_refusal_says_which_nodes(tmp_path: Path) -> None:
+    info = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy"]
+    node = onnx.helper.make_node("Unknown", ["x"], ["y"], name="n", domain="strange")
+    graph = onnx.helper.make_graph([node], "g", info[:1], info[1:])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("strange", 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    onnx.save(model, tmp_path / "model.onnx")
+    source = Source(tmp_path / "model.onnx", {"x": np.zeros(2, np.float32)})
+    with pytest.raises(Failed, match=r"^1 node .*'n'"):
+        figures.measured(Kept(tmp_path / "kept"), source, PriceList.load())
 
 
 def test_a_cut_model_costs_what_was_predicted(source: Source) -> None:
