@@ -113,3 +113,20 @@ main (int64 m, float[0,2] z, float[2] x) => (float[0,2] e, float[2] y) {
 @pytest.mark.parametrize("text", [BRANCH, LOOP], ids=["branch", "loop"])
 def test_regions_may_carry_tensors_without_elements(text, tmp_path):
     check(text, tmp_path / "a.tosaic")
+
+
+HIGH_RANK = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    main (float[1, 2, 1, 3, 1, 2, 1] x) => (float[1, 2, 1, 3, 1, 2, 1] y) { y = Tanh (x) }"""
+
+
+def test_a_result_above_rank_6_keeps_its_shape_in_the_canister(tmp_path) -> None:
+    found = check(HIGH_RANK, tmp_path)
+    assert found.outputs["y"].shape == (1, 2, 1, 3, 1, 2, 1)
+
+
+def test_a_result_above_rank_6_is_refused_as_bare_tosa() -> None:
+    with pytest.raises(
+        tosaic.TosaicError, match=r"the output \"y\" has the shape \[1, 2, 1, 3, 1, 2, 1\].*an artifact"
+    ):
+        tosaic.lower_to_tosa(onnx.parser.parse_model(HIGH_RANK))

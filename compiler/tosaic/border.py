@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from tosaic.errors import TosaicError
-from tosaic_passes.border import DTYPE, NAME, entries
-from tosaic_passes.functions import entry_function
+from tosaic_passes.border import DTYPE, NAME, SHAPE, entries, seen_shape
+from tosaic_passes.functions import entry_function, find_function
 from tosaic_passes.program import Program
 from tosaic_passes.weights import numpy_dtype
 
@@ -34,6 +34,19 @@ def complete_border(program: Program) -> None:
                     _completed(attributes, type, role if len(types) == 1 else f"{role}_{index}")
                     for index, (attributes, type) in enumerate(zip(given, types))
                 ]
+            )
+
+
+def refuse_flat_results(program: Program) -> None:
+    """Raise TosaicError for a result in another shape than the model's: whoever runs the bare module would not know."""
+    attributes = find_function(program.module, "main").attributes
+    for dictionary in ir.ArrayAttr(attributes["res_attrs"]) if "res_attrs" in attributes else ():
+        seen = entries(ir.DictAttr(dictionary))
+        if SHAPE in seen:
+            shape = list(seen_shape(seen, ()))
+            raise TosaicError(
+                f"the output {seen[NAME]} has the shape {shape}, and TOSA holds at most 6 dimensions",
+                "compile to an artifact, whose canister gives it this shape, or reshape it in the model",
             )
 
 

@@ -23,7 +23,7 @@ from tosaic.artifact.modules import (
     to_bytecode,
     to_text,
 )
-from tosaic.border import complete_border
+from tosaic.border import complete_border, refuse_flat_results
 from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.files import write_file
 from tosaic.options import CompileOptions
@@ -78,10 +78,13 @@ def compile_model(model: Model, output: str | Path, **options: Any) -> Artifact:
 def lower_to_tosa(model: Model, **options: Any) -> Program:
     """The model as one function `@main` of TOSA, valid for the target that the module names.
 
-    `.module` is the MLIR module. Arguments and errors are those of `compile_model`.
+    `.module` is the MLIR module. Arguments and errors are those of `compile_model`; a result of rank above 6 is
+    refused, which an artifact may have: its canister gives it the shape that TOSA cannot.
     """
     chosen = CompileOptions(**options)
-    return _to_tosa(_to_mlir(model, chosen), chosen)
+    program = _to_tosa(_to_mlir(model, chosen), chosen)
+    refuse_flat_results(program)
+    return program
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
     program = _to_mlir(model, options)
     if stage is not Emit.ONNX:
         _to_tosa(program, options)
+        refuse_flat_results(program)
     if stage is Emit.SEGMENTS:
         _to_segments(program, Backend(options.policy), options)
     as_bytecode = output.suffix == BYTECODE_SUFFIX
