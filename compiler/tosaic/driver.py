@@ -20,12 +20,11 @@ from tosaic.artifact.modules import (
     TEXT_SUFFIX,
     new_context,
     read_module,
-    to_bytecode,
     to_text,
 )
 from tosaic.border import complete_border, refuse_flat_results
 from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
-from tosaic.files import write_file
+from tosaic.files import replacing, write_file
 from tosaic.options import CompileOptions
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
@@ -127,8 +126,12 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
         refuse_flat_results(program)
     if stage is Emit.SEGMENTS:
         _to_segments(program, Backend(options.policy), options)
-    as_bytecode = output.suffix == BYTECODE_SUFFIX
-    write_file(output, to_bytecode(program.module) if as_bytecode else to_text(program.module))
+    if output.suffix == TEXT_SUFFIX:
+        write_file(output, to_text(program.module))
+        return
+    with replacing(output) as temporary:
+        # MLIR writes the file by its name: through a Python file the weights would be in memory once more.
+        program.module.operation.write_bytecode(str(temporary))
 
 
 def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:

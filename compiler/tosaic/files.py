@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tosaic.errors import TosaicError
@@ -19,20 +20,31 @@ def map_file(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def write_file(path: Path, content: str | bytes | Sequence[bytes | memoryview]) -> None:
-    """Write a file, or the pieces of one, whole or not at all. Raises TosaicError when the path cannot be written."""
-    data = content.encode() if isinstance(content, str) else content
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, to be written by its name, which then takes the place of `path`.
+
+    If anything fails, `path` stays as it was. Raises TosaicError when it cannot be written.
+    """
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.writelines([data] if isinstance(data, bytes) else data)
+            temporary = Path(file.name)
+        yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise TosaicError(f"cannot write '{path}': {error.strerror}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: str | bytes | Sequence[bytes | memoryview]) -> None:
+    """Write a file, or the pieces of one, whole or not at all. Raises TosaicError when the path cannot be written."""
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.writelines([data] if isinstance(data, bytes) else data)
 
 
 def _umask() -> int:
