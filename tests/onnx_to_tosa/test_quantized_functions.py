@@ -40,6 +40,21 @@ def test_sum_and_product(op: str, dtype: str, known: bool) -> None:
     check(op, {"a": integers(dtype, 4, 16)} | parameters, domain=CONTRIB, constants=constants)
 
 
+@pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
+def test_sum_and_product_of_scalars(op: str) -> None:
+    parameters = {
+        "as": scalar(0.034),
+        "az": scalar(35, "int8"),
+        "b": scalar(-50, "int8"),
+        "bs": scalar(0.0115),
+        "bz": scalar(-118, "int8"),
+        "cs": scalar(0.083),
+        "cz": scalar(38, "int8"),
+    }
+    constants = [name for name in parameters if name != "b"]
+    check(op, {"a": scalar(89, "int8")} | parameters, domain=CONTRIB, constants=constants)
+
+
 @pytest.mark.parametrize("scales", [(1e-6, 2e-7, 3.0), (4e6, 1.0, 0.3), (-0.1037, 0.0513, 0.2)], ids=str)
 def test_sum_with_unusual_scales(scales: tuple[float, float, float]) -> None:
     parameters = {

@@ -80,7 +80,7 @@ def _requantize_in_floats(
 
 def _rescalable(factors: np.ndarray, scale: Tensor, sums: Tensor) -> bool:
     """Factors that `tosa.rescale` takes: one or one a channel, with a shift from 2 to 62."""
-    by_channel = scale.rank == sums.rank and scale.size == scale.shape[-1] == sums.shape[-1]
+    by_channel = scale.rank == sums.rank and scale.shape[-1:] == sums.shape[-1:] == (scale.size,)
     in_range = (factors > 2.0**-31).all() and (factors < 2.0**29).all()
     return bool((scale.size == 1 or by_channel) and in_range)
 
