@@ -8,5 +8,4 @@ import tosaic
 model = Path(sys.argv[1])
 print(dict(tosaic.survey(model, batch_size=1).operators))
 program = tosaic.lower_to_tosa(model, batch_size=1)
-with model.with_suffix(".tosa.mlirbc").open("wb") as file:
-    program.module.operation.write_bytecode(file)
+program.module.operation.write_bytecode(str(model.with_suffix(".tosa.mlirbc")))
