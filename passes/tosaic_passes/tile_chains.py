@@ -35,6 +35,8 @@ _LARGE = 256
 _PARTS_A_MESSAGE = 8
 """So small are the parts of a chain at most, so that messages can be filled with them."""
 _MOST_KERNELS = 64
+_GROWTH = 1.01
+"""So many times the instructions a program may take in parts: some kernels are dearer for fewer rows or channels."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,31 @@ class TileChainsPass:
         everything = sum((kernel.charge for kernel in kernels), Charge())
         if message_instructions(self.cost_model, everything) <= self.limit_instructions:
             return
+        chains = self._tile(program.copy())
+        if not chains:
+            return
+        if self._is_worth(program, everything, chains):
+            self._tile(program, chains)
+        else:
+            self._tile(program, [chain for chain in chains if self._is_worth(program, everything, [chain])])
+
+    def _is_worth(self, program: Program, before: Charge, chains: Sequence[int]) -> bool:
+        """Whether the parts of these chains together take hardly more instructions than the chains did."""
+        tried = program.copy()
+        self._tile(tried, chains)
+        after = sum(kernel.charge.instructions for kernel in self.cost_model.kernels(tried))
+        return after <= before.instructions * _GROWTH
+
+    def _tile(self, program: Program, chosen: Sequence[int] | None = None) -> list[int]:
+        """Tile the chains with these numbers, else all; returns the numbers of those that were tiled."""
+        kernels = self.cost_model.kernels(program)
         with program.context, ir.Location.unknown():
-            tiled = list(self._tiled(program, kernels))
-            for expression, tiling in tiled:
+            found = list(enumerate(self._tiled(program, kernels)))
+            tiled = [(number, chain) for number, chain in found if chosen is None or number in chosen]
+            for _, (expression, tiling) in tiled:
                 put_parts(expression, tiling)
-            if tiled:
-                forget_kernels(program)
+            forget_kernels(program)
+        return [number for number, _ in tiled]
 
     def _tiled(self, program: Program, kernels: Sequence[KernelCost]) -> Iterator[tuple[Expression, Tiling]]:
         """Every chain that can be cut, and how; no kernel is in two of them."""

@@ -1,4 +1,4 @@
-// RUN: tosaic-opt -p "tile-chains{limit-instructions=8000000}" %s | filecheck %s
+// RUN: tosaic-opt -p "tile-chains{limit-instructions=10000000}" %s | filecheck %s
 // RUN: tosaic-opt -p "tile-chains{limit-instructions=40000000000}" %s | filecheck %s --check-prefix=WHOLE
 
 // The scores are larger than what they come from and what they become: they are computed for some rows, used, and
