@@ -52,20 +52,18 @@ class TileChainsPass:
         everything = sum((kernel.charge for kernel in kernels), Charge())
         if message_instructions(self.cost_model, everything) <= self.limit_instructions:
             return
-        chains = self._tile(program.copy())
-        if not chains:
-            return
-        if self._is_worth(program, everything, chains):
+        most = everything.instructions * _GROWTH
+        chains, instructions = self._tried(program)
+        if instructions > most:
+            chains = [chain for chain in chains if self._tried(program, [chain])[1] <= most]
+        if chains:
             self._tile(program, chains)
-        else:
-            self._tile(program, [chain for chain in chains if self._is_worth(program, everything, [chain])])
 
-    def _is_worth(self, program: Program, before: Charge, chains: Sequence[int]) -> bool:
-        """Whether the parts of these chains together take hardly more instructions than the chains did."""
+    def _tried(self, program: Program, chosen: Sequence[int] | None = None) -> tuple[list[int], int]:
+        """The chains that `_tile` tiles, and the instructions of the whole program then; it stays as it is."""
         tried = program.copy()
-        self._tile(tried, chains)
-        after = sum(kernel.charge.instructions for kernel in self.cost_model.kernels(tried))
-        return after <= before.instructions * _GROWTH
+        chains = self._tile(tried, chosen)
+        return chains, sum(kernel.charge.instructions for kernel in self.cost_model.kernels(tried))
 
     def _tile(self, program: Program, chosen: Sequence[int] | None = None) -> list[int]:
         """Tile the chains with these numbers, else all; returns the numbers of those that were tiled."""
