@@ -60,7 +60,14 @@ class Loop:
     exact: bool
 
 
-Task = Call | Branch | Loop
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Tasks that are a function of their own, since the list that they are from is too long for one."""
+
+    tasks: Sequence[Task]
+
+
+Task = Call | Branch | Loop | Stretch
 
 
 def calls_of(tasks: Sequence[Task]) -> Iterator[Call]:
@@ -78,6 +85,8 @@ def call_counts(tasks: Sequence[Task], trips: int = 1) -> Iterator[tuple[Call, i
             case Loop():
                 inside = trips * max(task.trips, 1)
                 yield from call_counts([*task.test, task.condition, *task.body], inside)
+            case Stretch():
+                yield from call_counts(task.tasks, trips)
             case Call():
                 yield task, trips
 
@@ -92,4 +101,6 @@ def loop_spans(tasks: Sequence[Task], first: int = 0) -> Iterator[range]:
             case Loop():
                 yield range(first, first + count)
                 yield from loop_spans([*task.test, task.condition, *task.body], first)
+            case Stretch():
+                yield from loop_spans(task.tasks, first)
         first += count

@@ -12,8 +12,9 @@ from tosaic.wasm.function import Function
 from tosaic.wasm.grouping import operations_of
 from tosaic.wasm.layout import Work
 from tosaic.wasm.memory_plan import touched
-from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, emit_tasks, plan
+from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, plan
 from tosaic.wasm.shares import shares
+from tosaic.wasm.task_lists import TaskEmitter, tasks_of
 from tosaic_passes.cost_model import Charge, KernelCost, Trips
 from tosaic_passes.limit_usage import LimitUsage
 from tosaic_passes.program import Program
@@ -99,7 +100,7 @@ class WasmCostModel:
 
     def _cost(self, planned: Plan, work: Work, operations: Sequence) -> KernelCost:
         function = Function("", self.store.prices)
-        emit_tasks(function, work.calls, planned.step_of)
+        TaskEmitter(planned.step_of, self.store.prices).emit(function, tasks_of([work]))
         instructions = function.cost - self.store.prices.function_entry
         steps = [planned.step_of[call] for call in calls_of(work.calls)]
         masks = [touched(step) for step in steps]

@@ -33,11 +33,15 @@ _SCALAR_OPERANDS = {
 
 @dataclass(eq=False)
 class Work:
-    """What one cluster executes: no call if it only renames memory, several if it moves data in pieces."""
+    """What one cluster executes: no call if it only renames memory, several if it moves data in pieces.
+
+    `begins_stretch`: it and what follows are a function of their own, up to the next work that says so.
+    """
 
     cluster: Cluster | None
     segment: int
     calls: list[Task] = field(default_factory=list)
+    begins_stretch: bool = False
 
 
 @dataclass

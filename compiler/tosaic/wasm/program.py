@@ -16,7 +16,7 @@ import numpy as np
 
 from tosaic.limits import LESS_MEMORY
 from tosaic.prices import PAGE_BYTES, PriceList
-from tosaic.wasm.calls import Branch, Call, Loop, Placed, Task, call_counts, calls_of, loop_spans
+from tosaic.wasm.calls import Call, Placed, call_counts, calls_of, loop_spans
 from tosaic.wasm.function import Function
 from tosaic.wasm.graph import Border, Graph
 from tosaic.wasm.grouping import clusters
@@ -25,7 +25,7 @@ from tosaic.wasm.kernels import build
 from tosaic.wasm.layout import Layout, lay_out
 from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
 from tosaic.wasm.module import DataSegment
-from tosaic.wasm.opcodes import leb128_unsigned
+from tosaic.wasm.task_lists import TaskEmitter, divide_long_lists, tasks_of
 from tosaic.wasm.translate import multiply_adds, read
 from tosaic_passes.limit_usage import LimitUsage, refuse_excesses
 from tosaic_passes.program import Program
@@ -180,6 +180,7 @@ def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BY
     chunk_bytes = kernels.prices.limits["chunk_bytes"]
     memory = plan_memory(layout, list(step_of.values()), control_bytes, chunk_bytes, list(loop_spans(tasks)))
     _refuse_more_than_the_heap("heap bytes", memory.memory_bytes, kernels.prices)
+    divide_long_lists(layout.works, step_of, kernels.options.function_bytes)
     return Plan(graph, layout, step_of, memory, control_bytes)
 
 
@@ -220,49 +221,15 @@ def assemble(planned: Plan, prices: PriceList) -> WasmProgram:
     )
 
 
-def emit_tasks(function: Function, tasks: Sequence[Task], step_of: Mapping[Call, Step]) -> None:
-    """Call each kernel with the addresses of its operands, in branches and loops as the tasks say.
-
-    Which pages a branch touches depends on data even where its count does not.
-    """
-    for task in tasks:
-        match task:
-            case Call():
-                for address in step_of[task].addresses:
-                    function.i32(address)
-                function.call(step_of[task].kernel.function)
-            case Branch():
-                _emit_branch(function, task, step_of)
-            case Loop():
-                _emit_loop(function, task, step_of)
-
-
-def _emit_branch(function: Function, branch: Branch, step_of: Mapping[Call, Step]) -> None:
-    function.exact = False
-    emit_tasks(function, [branch.condition], step_of)
-    with function.if_():
-        emit_tasks(function, branch.then, step_of)
-        function.else_()
-        emit_tasks(function, branch.otherwise, step_of)
-
-
-def _emit_loop(function: Function, loop: Loop, step_of: Mapping[Call, Step]) -> None:
-    """The test stands before the loop and at its end, so a trip has one jump."""
-    test = [*loop.test, loop.condition]
-    emit_tasks(function, test, step_of)
-    with function.if_(True if loop.exact else None), function.loop(max(loop.trips, 1), loop.exact):
-        emit_tasks(function, [*loop.body, *test], step_of)
-        function.op("br_if", leb128_unsigned(0))
-
-
 def _segments(planned: Plan, prices: PriceList) -> Iterator[SegmentCode]:
     live = _live_bytes(planned)
+    emitter = TaskEmitter(planned.step_of, prices)
     for number, name in enumerate(planned.graph.segments):
         works = [work for work in planned.layout.works if work.segment == number]
-        tasks = [task for work in works for task in work.calls]
+        tasks = tasks_of(works)
         steps = [planned.step_of[call] for call in calls_of(tasks)]
         function = Function(name, prices)
-        emit_tasks(function, tasks, planned.step_of)
+        emitter.emit(function, tasks)
         masks = [touched(step) for step in steps]
         yield SegmentCode(
             name=name,
