@@ -208,7 +208,7 @@ def test_maximum_with_a_constant_keeps_nan(op: str) -> None:
     np.testing.assert_array_equal(found, getattr(np, op)(x, np.float32(1)))
 
 
-@pytest.mark.parametrize("exponent", [2.0, 3.0, -1.0, 0.5, 1.0, 1.7])
+@pytest.mark.parametrize("exponent", [2.0, 3.0, -1.0, 0.5, 1.0, 1.7, -0.75])
 def test_power_with_a_constant_exponent(exponent: float) -> None:
     x = floats()
     found = evaluate(one_op("pow", ("f32",), "f32", [(exponent, "f32")]), [("f32", x)], 4)

@@ -9,7 +9,7 @@ import pytest
 
 from tosaic.prices import PriceList
 from tosaic.wasm import math as wasm_math
-from tosaic.wasm import math_f64
+from tosaic.wasm import math_f64, math_roots
 from tosaic.wasm.function import Function
 from wasm.harness import Machine
 
@@ -131,6 +131,26 @@ def test_power_of_special_values() -> None:
     np.testing.assert_array_equal(found, exact)
     finite = ~np.isnan(exact)
     np.testing.assert_array_equal(np.signbit(found[finite]), np.signbit(exact[finite]))
+
+
+@pytest.mark.parametrize("quarters", [-13, -8, -6, -3, -2, -1, 1, 2, 3, 5, 6, 7, 10, 16])
+def test_power_of_a_number_of_quarters(quarters: int) -> None:
+    x = samples()
+    with np.errstate(all="ignore"):
+        exact = np.power(x.astype(np.float64), quarters / 4)
+    found = run(lambda f: math_roots.quarter_power(f, quarters), x)
+    error = ulp_error(found, exact)
+    worst = int(np.argmax(error))
+    assert error[worst] <= 0.51, f"pow({x[worst]!r}, {quarters / 4}) is off by {error[worst]} ulp"
+    number = ~np.isnan(exact)
+    np.testing.assert_array_equal(np.signbit(found[number]), np.signbit(exact[number]))
+
+
+@pytest.mark.parametrize(
+    ("exponent", "quarters"), [(-0.75, -3), (4.0, 16), (4.25, None), (0.3, None), (0.0, None)]
+)
+def test_quarters_of_an_exponent(exponent: float, quarters: int | None) -> None:
+    assert math_roots.quarters_of(exponent) == quarters
 
 
 @pytest.mark.parametrize(

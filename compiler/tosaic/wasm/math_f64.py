@@ -49,7 +49,7 @@ def pow(f: Function, lanes: int = 4) -> None:
     _power_half(f, x, y, high=False)
     if lanes > 2:
         _power_half(f, x, y, high=True)
-        _join_low_halves(f)
+        join_low_halves(f)
     f.set(power)
     # 1 where y = 0 or x = 1 or |x| = 1 and y is infinite.
     splat_f32(f, 1.0)
@@ -194,7 +194,7 @@ def _reduce_by_half_pi(f: Function, x: int, r: int, turns: int) -> None:
     f.get(x)
     for upper in (False, True):
         _quarter_in_radians(f, high, low, upper)
-    _join_low_halves(f)
+    join_low_halves(f)
     _compare(f, "f32x4.lt", x, _SMALL)
     f.op("v128.bitselect")
     f.set(r)
@@ -269,7 +269,7 @@ def _quarter_in_radians(f: Function, high: int, low: int, upper: bool) -> None:
 def _power_half(f: Function, x: int, y: int, high: bool) -> None:
     """Push |x|**y of two lanes, in the low lanes."""
     bits, exponent, part, z = (f.local("v128") for _ in range(4))
-    _promote_half(f, x, high)
+    promote_half(f, x, high)
     f.op("f64x2.abs")
     f.tee(bits)
     # |x| = 2**e m; e as an f64 by the rounding constant, whose low bits take integers
@@ -304,7 +304,7 @@ def _power_half(f: Function, x: int, y: int, high: bool) -> None:
     f.op("f64x2.add")
     # log2 of 0, infinity and NaN
     _log2_special(f, bits)
-    _promote_half(f, y, high)
+    promote_half(f, y, high)
     f.op("f64x2.mul")
     # 2**t; beyond 200 in magnitude an f32 is infinite or 0
     splat_f64(f, 200.0)
@@ -362,7 +362,7 @@ def _is_integer(f: Function, x: int) -> None:
     f.op("f32x4.eq")
 
 
-def _promote_half(f: Function, x: int, high: bool) -> None:
+def promote_half(f: Function, x: int, high: bool) -> None:
     """Push two f32 lanes as f64."""
     f.get(x)
     if high:
@@ -371,6 +371,6 @@ def _promote_half(f: Function, x: int, high: bool) -> None:
     f.op("f64x2.promote_low_f32x4")
 
 
-def _join_low_halves(f: Function) -> None:
+def join_low_halves(f: Function) -> None:
     """(a, b) -> the low two lanes of a, then those of b."""
     f.shuffle([*range(8), *range(16, 24)])

@@ -90,6 +90,18 @@ def test_input_may_be_channels_first(pad: int) -> None:
     assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
 
 
+def test_the_stride_of_a_single_channel_costs_nothing() -> None:
+    """The taps along the window are a run, whatever lies between the channels that are not there."""
+    rng = np.random.default_rng(0)
+    image, weights, bias = values(rng, 1, 1, 70, 1), values(rng, 5, 1, 40, 1), values(rng, 5)
+    geometry = Geometry(((0, 0), (0, 0)), (1, 3), (1, 1))
+    row = np.lib.stride_tricks.as_strided(image, image.shape, (280, 280, 4, 280))
+    costs = {
+        convolution("conv2d", seen, weights, bias, geometry).kernel().function.cost for seen in (image, row)
+    }
+    assert len(costs) == 1
+
+
 def test_output_may_be_part_of_a_larger_buffer() -> None:
     rng = np.random.default_rng(0)
     image, geometry = values(rng, 1, 5, 5, 3), Geometry(((0, 0), (0, 0)), (1, 1), (1, 1))

@@ -133,6 +133,8 @@ class Product:
         """The taps with adjacent axes merged into the run, on both sides alike."""
         axes = list(zip(self.right.view.shape, self.right.view.strides))
         loops = [(size, left, axes[d][1]) for (size, left), d in zip(self.left_taps, self.right_taps)]
+        if self.numbers.arithmetic.width == 1:  # (pairs are neighbours)
+            loops = [loop for loop in loops if loop[0] != 1] or loops[-1:]
         run, left_step, right_step = loops.pop()
         while loops and (loops[-1][0] == 1 or loops[-1][1:] == (run * left_step, run * right_step)):
             run *= loops.pop()[0]

@@ -21,6 +21,7 @@ from tosaic.wasm.lanes import (
     wrap,
 )
 from tosaic.wasm.math import splat_f32, splat_i32, splat_i64
+from tosaic.wasm.math_roots import quarter_power, quarters_of
 from tosaic.wasm.operations.rescale import push_scaled
 
 _INFINITY = float("inf")
@@ -232,7 +233,7 @@ def _reciprocal(e: Emission, node: Operands) -> None:
 
 
 def _pow(e: Emission, node: Operands) -> None:
-    """x**y; constant exponents 1, 2, 3, -1 and 1/2 without a logarithm."""
+    """x**y; some constant exponents without a logarithm."""
     base, exponent = node.arguments
     f, constant = e.f, e.constant(exponent)
     if constant == -1:
@@ -249,7 +250,10 @@ def _pow(e: Emission, node: Operands) -> None:
         f.op("f32x4.div")
     elif constant == 0.5:
         _square_root_power(f)
-    elif constant != 1:
+    elif (quarters := quarters_of(constant)) is not None:
+        if constant != 1:
+            quarter_power(f, quarters, e.lanes)
+    else:
         e.push(exponent)
         math_f64.pow(f, e.lanes)
     round_to(f, e.element(node.index))
