@@ -22,7 +22,7 @@ class Answers:
 
     def run(self, inputs):
         message = ExecutedMessage("infer", 10, self.metered, 100, 0, self.exact)
-        return RunResult({"y": self.change(inputs["x"])}, [message], 0)
+        return RunResult({"y": self.change(inputs["x"])}, [message], 0, self.metered)
 
 
 @pytest.fixture(autouse=True)

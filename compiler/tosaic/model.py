@@ -21,6 +21,7 @@ from tosaic.principals import ANONYMOUS
 from tosaic.replica import InstalledCanister, Replica
 from tosaic.replica.message import Message
 from tosaic.replica.pocket_ic import PocketIcCanister
+from tosaic.replica.system import QUERY
 from tosaic.tensors.candid import TensorType
 from tosaic.tensors.dtypes import dtype_of
 
@@ -32,7 +33,8 @@ WIRES = ("candid", "cbor")
 class ExecutedMessage:
     """One message of a run: what it was predicted to take, what it took, and what it may take (instructions).
 
-    `exact` is False where the prediction is an upper bound.
+    `exact` is False where the prediction is an upper bound. `performance_counter` is what the canister itself read of
+    the network's counter at the message's end; it keeps no readings of queries, and those of the first messages only.
     """
 
     name: str
@@ -41,15 +43,20 @@ class ExecutedMessage:
     limit: int
     page_touch: int
     exact: bool = True
+    performance_counter: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """The outputs by their ONNX names, and what they cost."""
+    """The outputs by their ONNX names, and what they cost.
+
+    `total_performance_counter` is what the canister's own readings of the network's counter add up to.
+    """
 
     outputs: Mapping[str, np.ndarray]
     messages: Sequence[ExecutedMessage]
     memory_bytes: int
+    total_performance_counter: int
 
     @property
     def total_predicted(self) -> int:
@@ -103,10 +110,12 @@ class Model:
         if not self._is_complete:
             self.upload_weights()
         inference = self._infer(wire, arrays)
+        counted = client.last_cost(self._canister, self._caller)
         return RunResult(
             outputs={output.name: value for output, value in zip(self.outputs, inference.outputs)},
-            messages=self._executed(predicted, inference.messages),
+            messages=self._executed(predicted, inference.messages, counted),
             memory_bytes=self._canister.memory_bytes,
+            total_performance_counter=counted.instructions,
         )
 
     def upload_weights(self) -> Sequence[ExecutedMessage]:
@@ -156,17 +165,18 @@ class Model:
         return self.manifest["cbor"]
 
     def _executed(
-        self, predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message]
+        self, predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message], counted: client.Cost
     ) -> list[ExecutedMessage]:
         """What each message took; on PocketIC what all updates of the run took, by what they were charged."""
         if isinstance(self._canister, InstalledCanister):
-            return _compared(predicted, executed)
+            return _compared(predicted, executed, counted.messages)
         updates = [entry for entry in predicted if entry["name"] != GET]
         fees = self.manifest["cycles"] - sum(entry["predicted"] for entry in updates)
         charged = sum(message.metered for message in executed)
         total, exact = sum(entry["predicted"] for entry in updates), all(e["exact"] for e in updates)
         limit = self.manifest["limit_instructions"]
-        return [ExecutedMessage("all updates", total, charged - fees, limit, 0, exact)]
+        counter = counted.instructions
+        return [ExecutedMessage("all updates", total, charged - fees, limit, 0, exact, counter)]
 
     def _infer(self, wire: str, arrays: Sequence[np.ndarray]) -> client.Inference:
         ends = self._canister, self.inputs, self.outputs, arrays
@@ -175,11 +185,22 @@ class Model:
         return client.infer(*ends, self._prices, self._caller)
 
 
-def _compared(predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message]) -> list[ExecutedMessage]:
+def _compared(
+    predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message], readings: Sequence[int]
+) -> list[ExecutedMessage]:
     if len(predicted) != len(executed):
         raise RuntimeError(f"{len(predicted)} messages were predicted, {len(executed)} were executed")
+    left = iter(readings)
     return [
-        ExecutedMessage(p["name"], p["predicted"], e.metered, e.limit, e.page_touch, p["exact"])
+        ExecutedMessage(
+            p["name"],
+            p["predicted"],
+            e.metered,
+            e.limit,
+            e.page_touch,
+            p["exact"],
+            None if e.kind == QUERY else next(left, None),
+        )
         for p, e in zip(predicted, executed)
     ]
 

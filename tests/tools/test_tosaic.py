@@ -164,8 +164,9 @@ def test_run_prints_one_json_object(command, artifact):
     document = json.loads(out)
     assert (code, err) == (Exit.DONE, "")
     assert document["total_predicted"] == document["total_metered"] > document["page_touch"] > 0
+    assert document["total_predicted"] == document["total_performance_counter"]
     assert [message["name"] for message in document["messages"]] == ["infer"]
-    assert set(document["messages"][0]) == {"name", "predicted", "metered", "limit"}
+    assert set(document["messages"][0]) == {"name", "predicted", "metered", "performance_counter", "limit"}
     assert document["memory_bytes"] > 0
     assert np.load(document["outputs"]["y"]).shape == (1, 3)
 

@@ -24,7 +24,7 @@ from tosaic.errors import TosaicError
 
 MANIFEST = "manifest.json"
 SCHEMA = "tosaic.artifact"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MODEL, STORE = "model", "store"
 """Kinds of artifacts."""
 _SELF = "manifest_sha256"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tosaic.canister.chunks import CHUNKS, PUT_CHUNK
+from tosaic.canister.cost_log import LAST_COST
 from tosaic.canister.fetch import FETCH_CHUNKS, fetch_argument
 from tosaic.canister.messages import INFER, INFER_CBOR
 from tosaic.canister.parts import GET, PUT, get_argument, needs_parts, parts_of, put_argument
@@ -28,6 +29,14 @@ class Inference:
 
     outputs: list[np.ndarray]
     messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the network counted for an inference: instructions in all, and of each of its first update messages."""
+
+    instructions: int
+    messages: tuple[int, ...]
 
 
 def infer(
@@ -83,6 +92,17 @@ def infer_cbor(
     (blob,) = candid.decode_values(response.reply)
     found = cbor.read_cbor(memoryview(np.asarray(blob).tobytes()))
     return Inference([found[type.name] for type in outputs], response.messages)
+
+
+def last_cost(canister: InstalledCanister | PocketIcCanister, caller: bytes = ANONYMOUS) -> Cost:
+    """What the canister says of the last inference that was finished; 0 and nothing before the first one.
+
+    Raises:
+        TosaicError: the canister rejects the call.
+    """
+    reply = canister.query(LAST_COST, candid.encode([]), caller).reply
+    instructions, messages = map(np.asarray, candid.decode_values(reply))
+    return Cost(int(instructions), tuple(messages.tolist()))
 
 
 def missing_chunks(canister: InstalledCanister | PocketIcCanister) -> list[int]:

@@ -70,7 +70,11 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
             "// the names above to tensors. A tensor is tag 40 on [shape, typed array] (RFC 8746), little-endian;",
             '// of a dtype without a typed array it is ["bfloat16", shape, typed array of the bits].',
         ]
-    lines.append("service : {")
+    lines += [
+        "// last_cost tells what the network counted for the messages of the last inference that was finished",
+        "// (put and infer, not queries): the sum, and each of the first ones.",
+        "service : {",
+    ]
     if methods.takes_weights:
         lines += [
             "  put_chunk : (chunk : nat32, data : blob) -> ();",
@@ -91,6 +95,7 @@ def interface_text(inputs: Sequence[BorderTensor], outputs: Sequence[BorderTenso
     lines += [
         "  info : () -> (text) query;",
         "  progress : () -> (next_segment : nat32, segments : nat32) query;",
+        "  last_cost : () -> (instructions : nat64, messages : vec nat64) query;",
         "}",
     ]
     return "\n".join(lines) + "\n"

@@ -20,9 +20,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tosaic.canister.border import convert_argument, convert_result
+from tosaic.canister.cost_log import LAST_COST, CostLog
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.canister.guard import NOBODY, Guard
-from tosaic.canister.parts import GET, PUT, InputParts, OutputParts, Transfer, needs_parts, put_argument_bytes
+from tosaic.canister.parts import (
+    GET,
+    PUT,
+    InputParts,
+    OutputParts,
+    Transfer,
+    needs_parts,
+    parts_of,
+    put_argument_bytes,
+)
 from tosaic.canister.planned_message import REPLY_CALLBACK, STEP, PlannedMessage
 from tosaic.canister.weights import UploadedWeights, check_readable, needs_upload
 from tosaic.canister.wire import Wire, candid_framing, cbor_framing
@@ -74,6 +84,7 @@ class Messages:
         self.takes_parts = needs_parts(_sizes(program.inputs), prices.limits["ingress_bytes"])
         self.gives_parts = needs_parts(_sizes(program.outputs), prices.limits["reply_bytes"])
         self._place_state()
+        self.log = CostLog.place(self.control, self._most_messages)
         self.guard = Guard(self.control)
         self.texts = self._place_texts()
         self.transfer = Transfer.place(self.control) if self.takes_parts or self.gives_parts else None
@@ -91,6 +102,7 @@ class Messages:
         self.cbor_pieces = self._cbor_pieces()
         self.progress = self._progress()
         self.info = self._constant_reply("info", candid.encode_text(info))
+        self.last_cost = self.log.last_cost(prices, self._admit, self.cold)
         self.table = self._table()
 
     @property
@@ -114,6 +126,7 @@ class Messages:
             f"canister_update {INFER}": self.infer.function,
             "canister_query info": self.info.function,
             "canister_query progress": self.progress.function,
+            f"canister_query {LAST_COST}": self.last_cost.function,
         }
         if self.put:
             found[f"canister_update {PUT}"] = self.put.entry.function
@@ -193,7 +206,9 @@ class Messages:
             return None
         state = self.next if self.count > 1 else None
         inputs = self.program.inputs
-        return InputParts(inputs, self.transfer, self.cold, self.prices, self._admit, state, self.texts.busy)
+        return InputParts(
+            inputs, self.transfer, self.cold, self.prices, self._admit, state, self.texts.busy, self.log
+        )
 
     def _output_parts(self) -> OutputParts | None:
         if not self.gives_parts or not self.transfer:
@@ -214,6 +229,12 @@ class Messages:
     def _messages(self) -> int:
         """Messages of an inference."""
         return self.count + (self.count > 1 and self.count % 2 == 0)
+
+    @property
+    def _most_messages(self) -> int:
+        """Update messages of an inference whose inputs come in parts, if they do."""
+        sizes = _sizes(self.program.inputs) if self.takes_parts else []
+        return self._messages + len(parts_of(sizes, self.prices.limits["chunk_bytes"]))
 
     def _candid(self) -> Wire:
         arguments = ", ".join(
@@ -261,6 +282,9 @@ class Messages:
             place = self.self_id
             entry.system("canister_self_copy", place.address, 0, place.size, size=place.size, writes=[place])
             self._call_step(entry, 1)
+        if not (self.put and wire is self.candid):
+            self.log.begin(entry)
+        self._log(entry, is_last=self.count == 1)
         return entry
 
     def _admit(self, entry: Entry) -> None:
@@ -271,7 +295,8 @@ class Messages:
         """What calls from outside are taken, where a method does not take all of them."""
         methods: dict[str, Access] = {}
         if self.policy.access != EVERYONE:
-            methods |= dict.fromkeys((INFER, INFER_CBOR, "infer_query", PUT, GET), self.policy.access)
+            callers = (INFER, INFER_CBOR, "infer_query", PUT, GET, LAST_COST)
+            methods |= dict.fromkeys(callers, self.policy.access)
         if self.weights:
             methods |= self.weights.rules
         if self.count > 1:
@@ -311,12 +336,14 @@ class Messages:
         if k < self.count:
             entry.run(self.program.segments[k])
         if k % 2:
+            entry.writes |= self.step.writes  # of the same message
             entry.system("msg_reply")
         elif k + 1 < self._messages:
             self._call_step(entry, k + 1)
         else:
             entry.store(self.next, 0)
             self._reply(entry, wire)
+        self._log(entry, is_last=k + 1 == self._messages)
         return entry
 
     def _pre_upgrade(self) -> Entry:
@@ -421,6 +448,11 @@ class Messages:
             entry.store(self.transfer.results, 1)
         wire.append(entry)
         entry.system("msg_reply")
+
+    def _log(self, entry: Entry, is_last: bool) -> None:
+        self.log.add(entry)
+        if is_last:
+            self.log.finish(entry)
 
     def _call_step(self, entry: Entry, k: int) -> None:
         """Call `step`, which runs piece k; piece k + 1 takes its reply, as the caller's encoding has it."""

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tosaic.canister.cost_log import CostLog
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.prices import PriceList
 from tosaic.tensors import candid
@@ -249,9 +250,10 @@ class InputParts(ReceivedParts):
 
     def __init__(
         self, tensors: Sequence[BorderTensor], transfer: Transfer, cold: Region, prices: PriceList,
-        admit: Callable[[Entry], None], state: Place | None, busy: Place,
+        admit: Callable[[Entry], None], state: Place | None, busy: Place, log: CostLog,
     ) -> None:  # fmt: skip
         super().__init__(PUT, tensors, transfer, cold, prices)
+        self.log = log
         admit(self.entry)
         self.out_of_order = cold.constant(
             f"the parts 0 to {len(self.parts) - 1} of the inputs are sent in order by one caller; this is another "
@@ -283,6 +285,8 @@ class InputParts(ReceivedParts):
         entry.store(transfer.results, 0)
         entry.append(self.nothing)
         entry.system("msg_reply")
+        self.log.begin_at_part(entry, part)
+        self.log.add(entry)
 
     def _refuse_out_of_order(self, part: int) -> None:
         """Any caller may send part 0; others follow the one before, from the same caller."""

@@ -8,13 +8,16 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tosaic.errors import TosaicError
 from tosaic.printable import printable
 from tosaic.tensors.formats import suffixes
 from tosaic.tools import arguments, store, tensor
 from tosaic.tools.exits import Exit, report_bug, version_text
+
+if TYPE_CHECKING:
+    from tosaic.model import ExecutedMessage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,17 +95,20 @@ def _run(options: argparse.Namespace) -> None:
         return
     _print_json(
         {
-            "messages": [
-                {"name": m.name, "predicted": m.predicted, "metered": m.metered, "limit": m.limit}
-                for m in result.messages
-            ],
+            "messages": [_message_entry(message) for message in result.messages],
             "total_predicted": result.total_predicted,
             "total_metered": result.total_metered,
+            "total_performance_counter": result.total_performance_counter,
             "page_touch": result.page_touch,
             "outputs": written,
             "memory_bytes": result.memory_bytes,
         }
     )
+
+
+def _message_entry(message: ExecutedMessage) -> dict[str, Any]:
+    keys = ("name", "predicted", "metered", "performance_counter", "limit")
+    return {key: getattr(message, key) for key in keys}
 
 
 def _inspect(options: argparse.Namespace) -> None:
