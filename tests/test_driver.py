@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import onnx.parser
@@ -17,6 +18,7 @@ import tosaic
 from models import BRANCHES_AND_LOOP, LOOPS_IN_BRANCHES, PERCEPTRON, UNSUPPORTED, write_model
 from tosaic.artifact.modules import read_module, to_bytecode
 from tosaic.errors import TosaicError, UnsupportedNodesError
+from tosaic.options import CompileOptions, Options
 from tosaic.prices import PriceList
 from tosaic.wasm.decode import BinaryModule
 from tosaic_passes.functions import find_function
@@ -45,7 +47,41 @@ def test_lowering_gives_only_tosa(model_file):
 def test_bytes_and_protos_are_models_too(model_file):
     from_bytes = tosaic.lower_to_tosa(model_file.read_bytes(), batch_size=2)
     from_proto = tosaic.lower_to_tosa(onnx.parser.parse_model(PERCEPTRON), dims={"N": 2})
-    assert str(from_bytes.module) == str(from_proto.module)
+    with model_file.open("rb") as file:
+        from_file = tosaic.lower_to_tosa(file, batch_size=2)
+    assert str(from_bytes.module) == str(from_proto.module) == str(from_file.module)
+
+
+def test_the_bytes_of_bytecode_are_a_model(model_file):
+    lowered = tosaic.lower_to_tosa(model_file, batch_size=2)
+    again = tosaic.lower_to_tosa(to_bytecode(lowered.module))
+    assert str(again.module) == str(lowered.module)
+
+
+def test_what_is_no_model_is_a_type_error(model_file):
+    with model_file.open(encoding="latin-1") as text, pytest.raises(TypeError, match="not TextIOWrapper"):
+        tosaic.lower_to_tosa(text)
+
+
+WRONG_OPTIONS = {
+    "a size as text": ({"batch_size": "1"}, "the option batch_size is '1'; give a whole number"),
+    "a fraction": ({"limit_instructions": 1.5}, "limit_instructions is 1.5; give a whole number"),
+    "a truth as a size": ({"batch_size": True}, "batch_size is True; give a whole number"),
+    "pairs": ({"dims": [("N", 1)]}, "give a mapping of names to sizes"),
+    "a list of principals": ({"access": ["controllers"]}, "give text"),
+    "a list as a constant": ({"constants": {"x": [1.0]}}, "the constant 'x' is .*give a numpy array"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_an_option_of_a_wrong_type_is_named(name, model_file):
+    options, reason = WRONG_OPTIONS[name]
+    with pytest.raises(TosaicError, match=reason):
+        tosaic.lower_to_tosa(model_file, **options)
+
+
+def test_the_keyword_arguments_are_the_options():
+    assert list(Options.__annotations__) == [option.name for option in fields(CompileOptions)]
 
 
 def test_survey_names_what_is_unsupported():

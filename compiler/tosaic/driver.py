@@ -6,16 +6,18 @@ ONNX  ->  onnx.* ops  ->  TOSA  ->  TOSA in segments  ->  WebAssembly  ->  canis
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 from tosaic.artifact import contents, folder
 from tosaic.artifact.folder import Artifact
 from tosaic.artifact.modules import (
+    BYTECODE_MAGIC,
     BYTECODE_SUFFIX,
     TEXT_SUFFIX,
     new_context,
@@ -25,7 +27,7 @@ from tosaic.artifact.modules import (
 from tosaic.border import complete_border, refuse_flat_results
 from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.files import replacing, write_file
-from tosaic.options import CompileOptions
+from tosaic.options import CompileOptions, Options
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
 from tosaic_passes.convert_foreign_to_tosa import ConvertForeignToTosaPass, has_float64
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from tosaic.canister import Canister
     from tosaic.wasm.program import WasmProgram
 
-    Model = str | Path | bytes | onnx.ModelProto | Program
+    Model = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | onnx.ModelProto | Program
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +60,12 @@ class Emit(StrEnum):
     ARTIFACT = "artifact"
 
 
-def compile_model(model: Model, output: str | Path, **options: Any) -> Artifact:
+def compile_model(model: Model, output: str | Path, **options: Unpack[Options]) -> Artifact:
     """Compile a model to an artifact: portable TOSA, its weights, and a canister whose cost is known.
 
     Args:
-        model: ONNX as a path (`.onnx`, `.onnxtxt`), the bytes of a file or a ModelProto; or TOSA as a path (`.mlir`,
-            `.mlirbc`) or a Program.
+        model: a path: ONNX (`.onnx`, `.onnxtxt`) or TOSA (`.mlir`, `.mlirbc`); ONNX or MLIR bytecode as bytes or as a
+            file that is open for reading bytes; a ModelProto; or a Program, which is changed.
         output: the folder to write; an artifact that is there is replaced whole or not at all.
         options: the fields of `tosaic.options.CompileOptions`.
 
@@ -74,7 +76,7 @@ def compile_model(model: Model, output: str | Path, **options: Any) -> Artifact:
     return write_artifact(compile_to_canister(model, CompileOptions(**options)), output)
 
 
-def lower_to_tosa(model: Model, **options: Any) -> Program:
+def lower_to_tosa(model: Model, **options: Unpack[Options]) -> Program:
     """The model as one function `@main` of TOSA, valid for the target that the module names.
 
     `.module` is the MLIR module. Arguments and errors are those of `compile_model`; a result of rank above 6 is
@@ -97,7 +99,7 @@ class Survey:
     unsupported: tuple[UnsupportedNode, ...]
 
 
-def survey(model: Model, **options: Any) -> Survey:
+def survey(model: Model, **options: Unpack[Options]) -> Survey:
     """Look through a model without compiling it. Raises TosaicError only for what cannot be read."""
     chosen = CompileOptions(**options)
     try:
@@ -179,22 +181,37 @@ class Backend:
 
 def _to_mlir(model: Model, options: CompileOptions) -> Program:
     """ONNX as `onnx.*` ops, or the TOSA that was given."""
-    if isinstance(model, Program):
-        return _given_module(model, options)
-    if isinstance(model, str | Path) and Path(model).suffix in (TEXT_SUFFIX, BYTECODE_SUFFIX):
-        return _given_module(read_module(Path(model)), options)
+    opened = _opened(model)
+    if isinstance(opened, Program):
+        return _given_module(opened, options)
     from tosaic import frontend
     from tosaic_passes.onnx_to_tosa.registry import is_lowered
 
-    _log.info("reading %s", model if isinstance(model, str | Path) else "the model")
+    _log.info("reading %s", opened if isinstance(opened, Path) else "the model")
     return frontend.load(
-        model,
+        opened,
         input_shapes=options.input_shapes,
         dims=options.dims,
         batch_size=options.batch_size,
         constants=options.constants,
         context=new_context(),
         is_lowered=is_lowered,
+    )
+
+
+def _opened(model: Model) -> Program | Path | bytes | bytearray | memoryview | onnx.ModelProto:
+    """A program where the model is MLIR, else what the frontend reads. Raises TypeError for what is no model."""
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        return read_module(path) if path.suffix in (TEXT_SUFFIX, BYTECODE_SUFFIX) else path
+    content = model.read() if hasattr(model, "read") else model
+    if isinstance(content, bytes | bytearray | memoryview):
+        is_bytecode = bytes(content[: len(BYTECODE_MAGIC)]) == BYTECODE_MAGIC
+        return read_module(bytes(content)) if is_bytecode else content
+    if isinstance(content, Program) or hasattr(content, "SerializeToString"):
+        return content
+    raise TypeError(
+        f"a model is a path, bytes, a file that gives bytes, a ModelProto or a Program, not {type(model).__name__}"
     )
 
 

@@ -28,6 +28,9 @@ from tosaic.tensors.dtypes import dtype_of
 WIRES = ("candid", "cbor")
 """How tensors travel to the canister and back."""
 
+REPLICAS = ("local", "pocket-ic")
+"""Where a canister runs."""
+
 
 @dataclass(frozen=True)
 class ExecutedMessage:
@@ -93,6 +96,8 @@ class Model:
         self.outputs = [_tensor_type(entry) for entry in manifest["outputs"]]
         self._prices = PriceList.load()
         self._canister: InstalledCanister | PocketIcCanister
+        if replica not in REPLICAS:
+            raise TosaicError(f"there is no replica '{replica}'", f"use one of {', '.join(REPLICAS)}")
         if replica == "pocket-ic":
             self._canister = PocketIcCanister(wasm, self._prices, manifest["memory_bytes"])
         else:

@@ -5,12 +5,41 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from numbers import Integral
+from typing import Any, Self, TypedDict
 
 import numpy as np
 
 from tosaic.errors import TosaicError
 from tosaic.policy import Access, Policy, Weights
+
+
+class Options(TypedDict, total=False):
+    """The fields of `CompileOptions` as keyword arguments."""
+
+    input_shapes: Mapping[str | None, Sequence[int | None]]
+    dims: Mapping[str, int]
+    batch_size: int | None
+    constants: Mapping[str, np.ndarray]
+    limit_instructions: int | None
+    float64_as_float32: bool
+    access: str
+    weights: str | None
+    weights_private: bool
+
+
+_EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "input_shapes": (Mapping, "a mapping of names to shapes"),
+    "dims": (Mapping, "a mapping of names to sizes"),
+    "batch_size": ((Integral, type(None)), "a whole number"),
+    "constants": (Mapping, "a mapping of names to arrays"),
+    "limit_instructions": ((Integral, type(None)), "a whole number"),
+    "float64_as_float32": (bool, "True or False"),
+    "access": (str, "text"),
+    "weights": ((str, type(None)), "text"),
+    "weights_private": (bool, "True or False"),
+}
+"""Option -> the types that its value may have, and how a user is told of them."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +66,15 @@ class CompileOptions:
     weights_private: bool = True
 
     def __post_init__(self) -> None:
+        for option, (types, expected) in _EXPECTED.items():
+            value = getattr(self, option)
+            if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
+                raise TosaicError(f"the option {option} is {value!r}", f"give {expected}")
+        for name, array in self.constants.items():
+            if not isinstance(array, np.ndarray):
+                raise TosaicError(
+                    f"the constant '{name}' is {array!r}", "give a numpy array, which has a dtype"
+                )
         for what, value in (("batch size", self.batch_size), ("limit", self.limit_instructions)):
             if value is not None and value < 1:
                 raise TosaicError(f"the {what} is {value}, it must be at least 1")

@@ -83,7 +83,7 @@ def _invalid(info: ir.DiagnosticInfo, nodes: Mapping[str, ir.Operation]) -> Unsu
     node = nodes.get(str(info.location))
     name, op = (node_name(node), op_type(node)) if node is not None else ("main", "graph")
     reason = f"what it is lowered to is not valid: {info.message}"
-    return UnsupportedNode(name, op, reason, "please report this as a bug of tosaic", info.location)
+    return UnsupportedNode(name, op, reason, "please report this as a bug of tosaic", str(info.location))
 
 
 def _main(module: ir.Module) -> ir.Operation | None:

@@ -19,6 +19,7 @@ from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
 from tosaic_passes import PASSES, PRESETS, pass_class
+from tosaic_passes.diagnostics import Diagnostic, from_error, place_of
 from tosaic_passes.errors import TosaicError
 from tosaic_passes.program import Program
 
@@ -59,10 +60,16 @@ class PipelineError(TosaicError):
 class NativePassError(TosaicError):
     """A native pass, or the verifier after any pass, rejected the module. Keeps MLIR's diagnostics."""
 
-    def __init__(self, error: ir.MLIRError) -> None:
-        self.diagnostics = list(error.error_diagnostics)
-        messages = [f"{d.location}: {d.message}" for d in self.diagnostics]
-        super().__init__("\n".join(messages) or str(error.message))
+    def __init__(self, message: str, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__(message)
+        self.diagnostics = list(diagnostics)
+        self.args = (message, self.diagnostics)
+
+    @classmethod
+    def of(cls, error: ir.MLIRError) -> NativePassError:
+        """What MLIR raised, with the place of each diagnostic in the text."""
+        messages = [f"{place_of(d.location)}: {d.message}" for d in error.error_diagnostics]
+        return cls("\n".join(messages) or str(error.message), from_error(error))
 
 
 def parse_pipeline(text: str, cost_model: Callable[[], CostModel] | None = None) -> list[Element]:
@@ -157,7 +164,7 @@ def run_pipeline(
         try:
             manager.run(program.module.operation)
         except ir.MLIRError as error:
-            raise (failures[0] if failures else NativePassError(error)) from None
+            raise (failures[0] if failures else NativePassError.of(error)) from None
 
 
 def pipeline_text(elements: Sequence[Element]) -> str:

@@ -143,7 +143,8 @@ def test_error_of_native_pass_keeps_its_diagnostics(program):
                 "tosa-attach-target{profiles=pro_int},tosa-validate{strict-op-spec-alignment=true}"
             ),
         )
-    assert "tosa.abs" in error.value.diagnostics[0].message
+    diagnostic = error.value.diagnostics[0]
+    assert ("tosa.abs" in diagnostic.message, diagnostic.line) == (True, 2)
 
 
 def test_every_registered_pass_has_the_name_it_is_registered_by():

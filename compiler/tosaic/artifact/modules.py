@@ -8,6 +8,7 @@ from pathlib import Path
 from torch_mlir import ir
 
 from tosaic.errors import TosaicError
+from tosaic_passes.diagnostics import place_of
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -25,26 +26,32 @@ def new_context() -> ir.Context:
 
 
 def parse_module(content: str | bytes, context: ir.Context | None = None) -> Program:
-    """The program in MLIR text or bytecode, weights included. Raises `ir.MLIRError`."""
+    """The program in MLIR text or bytecode, weights included. Raises `ir.MLIRError`, or TosaicError without a place."""
     context = context or new_context()
     with context, ir.Location.unknown():
-        module = ir.Module.parse(content)
+        try:
+            module = ir.Module.parse(content)
+        except RuntimeError:  # the bindings cannot make text of a diagnostic that quotes bytes
+            raise TosaicError(
+                "the module has a name that is not UTF-8", "export or download it again"
+            ) from None
         return Program(module, WeightTable.from_module(module))
 
 
-def read_module(path: Path) -> Program:
-    """The program of an `.mlir` or `.mlirbc` file. Raises TosaicError naming the file."""
+def read_module(source: Path | bytes) -> Program:
+    """The program of an `.mlir` or `.mlirbc` file, or of the bytes of one. Raises TosaicError naming the file."""
+    shown = f"'{source}'" if isinstance(source, Path) else "the model"
     try:
-        content = path.read_bytes()
+        content = source.read_bytes() if isinstance(source, Path) else source
         return parse_module(content if content.startswith(BYTECODE_MAGIC) else content.decode())
     except OSError as error:
-        raise TosaicError(f"cannot read '{path}': {error.strerror}") from None
+        raise TosaicError(f"cannot read {shown}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise TosaicError(f"'{path}' is neither MLIR text nor MLIR bytecode") from None
+        raise TosaicError(f"{shown} is neither MLIR text nor MLIR bytecode") from None
     except ir.MLIRError as error:
-        reasons = "; ".join(f"{d.location}: {d.message}" for d in error.error_diagnostics)
+        reasons = "; ".join(f"{place_of(d.location)}: {d.message}" for d in error.error_diagnostics)
         raise TosaicError(
-            f"'{path}' is not a valid MLIR module: {reasons or error.message}",
+            f"{shown} is not a valid MLIR module: {reasons or error.message}",
             "it is read as TOSA 1.0; between versions of MLIR bytecode and the generic form of the text are stable",
         ) from None
 

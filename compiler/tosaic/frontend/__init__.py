@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-import onnx
 from torch_mlir import ir
 
 from tosaic.frontend.binding import bind_inputs
 from tosaic.frontend.importer import import_graph
-from tosaic.frontend.model_file import opsets, read_model
+from tosaic.frontend.model_file import ModelSource, opsets, read_model
 from tosaic.frontend.node_evaluation import Opsets
 from tosaic.frontend.resolution import IsLowered, resolve
 from tosaic_passes.program import Program
@@ -20,7 +18,7 @@ __all__ = ["load"]
 
 
 def load(
-    model: str | Path | bytes | onnx.ModelProto,
+    model: ModelSource,
     *,
     input_shapes: Mapping[str | None, Sequence[int | None]] | None = None,
     dims: Mapping[str, int] | None = None,

@@ -18,6 +18,8 @@ from tosaic.errors import TosaicError
 from tosaic.files import map_file
 from tosaic.frontend.wire import SAME_BUFFER, MalformedError, detach_large_tensors
 
+ModelSource = str | Path | bytes | bytearray | memoryview | onnx.ModelProto
+
 TEXT_SUFFIX = ".onnxtxt"
 
 
@@ -81,7 +83,9 @@ class TensorStore:
         return path
 
 
-def read_model(model: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, TensorStore]:
+def read_model(
+    model: str | Path | bytes | bytearray | memoryview | onnx.ModelProto,
+) -> tuple[onnx.ModelProto, TensorStore]:
     """The model, checked, its local functions inlined, and the store that knows its tensors' values.
 
     Raises:
@@ -107,7 +111,9 @@ def opsets(model: onnx.ModelProto) -> dict[str, int]:
     return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
 
 
-def _serialized(model: str | Path | bytes | onnx.ModelProto) -> tuple[memoryview, Path | None]:
+def _serialized(
+    model: str | Path | bytes | bytearray | memoryview | onnx.ModelProto,
+) -> tuple[memoryview, Path | None]:
     if isinstance(model, onnx.ModelProto):
         try:
             return memoryview(model.SerializeToString()), None

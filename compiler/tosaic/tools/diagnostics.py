@@ -1,4 +1,4 @@
-"""What is wrong and where, and `--verify-diagnostics`: comparing that with the comments that expect it.
+"""`--verify-diagnostics`: comparing what is wrong with the comments that expect it.
 
     // expected-error @below {{has no lowering}}
 
@@ -15,33 +15,13 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from tosaic.errors import TosaicError, UnsupportedNodesError
+from tosaic_passes.diagnostics import Diagnostic, from_error, located
 from tosaic_passes.pipeline import NativePassError
 
-_LINE_IN_LOCATION = re.compile(r'"(?:[^"\\]|\\.)*":(\d+):(\d+)')
 _EXPECTATION = re.compile(
     r"expected-(?P<severity>error|warning|remark|note)(?P<regex>-re)?"
     r"\s*(?:@(?P<at>[+-]\d+|above|below|unknown))?\s*\{\{(?P<text>.*?)\}\}(?!\})"
 )
-_SEVERITIES = {
-    ir.DiagnosticSeverity.ERROR: "error",
-    ir.DiagnosticSeverity.WARNING: "warning",
-    ir.DiagnosticSeverity.NOTE: "note",
-    ir.DiagnosticSeverity.REMARK: "remark",
-}
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """One message. `line` and `column` count from 1; 0 where the place is not known."""
-
-    severity: str
-    message: str
-    line: int = 0
-    column: int = 0
-
-    def format(self, file: str) -> str:
-        place = f"{file}:{self.line}:{self.column}: " if self.line else ""
-        return f"{place}{self.severity}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -63,19 +43,12 @@ class Expectation:
 def from_exception(error: TosaicError | ir.MLIRError) -> list[Diagnostic]:
     """The diagnostics that an error stands for, in the order they were found."""
     if isinstance(error, NativePassError):
-        return [d for info in error.diagnostics for d in from_mlir(info)] or [Diagnostic("error", str(error))]
+        return error.diagnostics or [Diagnostic("error", str(error))]
     if isinstance(error, ir.MLIRError):
-        return [d for info in error.error_diagnostics for d in from_mlir(info)]
+        return from_error(error)
     if isinstance(error, UnsupportedNodesError):
-        return [_located("error", str(node), str(node.location or "")) for node in error.nodes]
+        return [located("error", str(node), node.location) for node in error.nodes]
     return [Diagnostic("error", str(error))]
-
-
-def from_mlir(info: ir.Diagnostic | ir.DiagnosticInfo) -> list[Diagnostic]:
-    """An MLIR diagnostic and its notes, without the note that only prints the operation."""
-    own = _located(_SEVERITIES[info.severity], info.message, str(info.location))
-    notes = [d for note in info.notes for d in from_mlir(note)]
-    return [own, *(note for note in notes if not note.message.startswith("see current operation"))]
 
 
 def expectations(text: str) -> list[Expectation]:
@@ -117,9 +90,3 @@ def _line_meant(at: str | None, number: int, lines: list[str]) -> int:
             number += step
         return number
     return number + int(at or 0)
-
-
-def _located(severity: str, message: str, location: str) -> Diagnostic:
-    place = _LINE_IN_LOCATION.search(location)
-    line, column = (int(place[1]), int(place[2])) if place else (0, 0)
-    return Diagnostic(severity, message, line, column)

@@ -15,10 +15,10 @@ from tosaic.artifact.modules import BYTECODE_SUFFIX, new_context, parse_module, 
 from tosaic.errors import TosaicError
 from tosaic.files import write_file
 from tosaic.tools import diagnostics
-from tosaic.tools.diagnostics import Diagnostic
 from tosaic.tools.exits import Exit, report_bug, version_text
 from tosaic.tools.sources import STDIN, Source, read_source
 from tosaic_passes import PASSES, PRESETS, pass_class
+from tosaic_passes.diagnostics import Diagnostic, from_mlir
 from tosaic_passes.pipeline import (
     INJECTED,
     Element,
@@ -112,7 +112,7 @@ def _run(source: Source, elements: list[Element], options: argparse.Namespace) -
 
 
 def _keep(diagnostic: ir.Diagnostic, kept: list[Diagnostic]) -> bool:
-    kept += diagnostics.from_mlir(diagnostic)
+    kept += from_mlir(diagnostic)
     return True
 
 

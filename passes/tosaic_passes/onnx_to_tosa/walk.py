@@ -273,7 +273,7 @@ class FunctionLowering:
     # Failures and notes
 
     def _fail(self, node: str, op: str, reason: str, remedy: str = "") -> None:
-        self.failures.append(UnsupportedNode(node, op, reason, remedy, ir.Location.current))
+        self.failures.append(UnsupportedNode(node, op, reason, remedy, str(ir.Location.current)))
 
     def _placeholder(self, like: ResultType | Tensor) -> Tensor:
         """Stands for what a failed node would give, so that the nodes after it are checked as well."""
