@@ -11,6 +11,7 @@ from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.replica.instance import Instance, Usage, instantiate
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Kernel, KernelRequest, Operand, View
+from tosaic.wasm.kernels.page_touches import note_bytes
 from tosaic.wasm.lanes import STORAGE
 from tosaic.wasm.module import Module
 
@@ -19,6 +20,7 @@ DTYPES = STORAGE
 PRICES = PriceList.load()
 
 _FILL = 0xA5
+_MESSAGE = 7
 
 
 @dataclass
@@ -84,15 +86,16 @@ def _run(
         else:
             _elements(machine.memory, blocks[index], view)[...] = array
     before = machine.memory.copy()
-    parameters = len(views) + (kernel.scratch_bytes > 0)
-    usage = machine.call(*(block.address for block in blocks[:parameters]))
+    parameters = len(views) + (kernel.scratch_bytes > 0 or kernel.sample is not None)
+    message = [_MESSAGE] if kernel.sample else []
+    usage = machine.call(*(block.address for block in blocks[:parameters]), *message)
     _check_usage(kernel, usage, blocks)
     outputs = []
     for block, view in zip(blocks[len(request.inputs) : len(views)], request.outputs):
         found = _elements(machine.memory, block, view)
         outputs.append(found.copy())
         _elements(before, block, view)[...] = found
-    scratch = blocks[-1]
+    scratch = blocks[-1]  # or notes
     before[scratch.start : scratch.start + scratch.size] = machine.memory[scratch.start :][: scratch.size]
     changed = np.flatnonzero(machine.memory != before)
     assert changed.size == 0, f"bytes outside of the outputs were written, first at {changed[:5]}"
@@ -100,7 +103,7 @@ def _run(
 
 
 def _blocks(kernel: Kernel, views: Sequence[View], at_end: bool) -> tuple[list[_Block], int]:
-    """Every operand and the scratch memory in pages of their own."""
+    """Every operand and the scratch memory, or the notes, in pages of their own."""
     blocks, page = [], 1
     extents = []
     for index, view in enumerate(views):
@@ -110,10 +113,11 @@ def _blocks(kernel: Kernel, views: Sequence[View], at_end: bool) -> tuple[list[_
         reach = [stride * (size - 1) for size, stride in zip(view.shape, view.strides)]
         low, high = sum(min(0, r) for r in reach), sum(max(0, r) for r in reach)
         extents.append((low, high - low + view.element_bytes))
-    extents.append((0, kernel.scratch_bytes))
+    table = kernel.constants[kernel.sample.operand].nbytes if kernel.sample else 0
+    extents.append((0, kernel.scratch_bytes or note_bytes(-(-table // PAGE_BYTES))))
     for index, (low, size) in enumerate(extents):
         pages = -(-size // PAGE_BYTES)
-        at_border = at_end and index not in kernel.sampled
+        at_border = at_end and not (kernel.sample and index == kernel.sample.operand)
         start = (page + pages) * PAGE_BYTES - size if at_border else page * PAGE_BYTES
         blocks.append(_Block(start, size, start - low))
         page += pages + 1
@@ -128,6 +132,9 @@ def _check_usage(kernel: Kernel, usage: Usage, blocks: Sequence[_Block]) -> None
         for offset, length in access.runs:
             start = blocks[access.operand].address + offset
             target.update(range(start // PAGE_BYTES, (start + length - 1) // PAGE_BYTES + 1))
+    if kernel.sample:
+        first = blocks[kernel.sample.operand].start // PAGE_BYTES
+        read.update(range(first, first + kernel.sample.pages))
     if kernel.exact:
         assert usage.instructions == kernel.cost
         assert (usage.pages_read - written, usage.pages_written) == (read - written, written)
@@ -138,12 +145,13 @@ def _check_usage(kernel: Kernel, usage: Usage, blocks: Sequence[_Block]) -> None
 
 
 def _first_pages(kernel: Kernel, touched: frozenset[int], blocks: Sequence[_Block]) -> frozenset[int]:
-    """As many pages as were touched of every sampled operand, but its first ones: a kernel promises their number."""
-    for operand in kernel.sampled:
-        first = blocks[operand].start // PAGE_BYTES
-        own = touched & set(range(first, first - (-blocks[operand].size // PAGE_BYTES)))
-        touched = touched - own | set(range(first, first + len(own)))
-    return touched
+    """As many pages as were touched of a sampled operand, but its first ones: a kernel promises their number."""
+    if kernel.sample is None:
+        return touched
+    block = blocks[kernel.sample.operand]
+    first = block.start // PAGE_BYTES
+    own = touched & set(range(first, first - (-block.size // PAGE_BYTES)))
+    return touched - own | set(range(first, first + len(own)))
 
 
 def _elements(memory: np.ndarray, block: _Block, view: View) -> np.ndarray:

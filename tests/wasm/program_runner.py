@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tosaic.prices import PriceList
-from tosaic.replica.instance import Instance, compile_metered
+from tosaic.replica.instance import Instance, Usage, compile_metered
 from tosaic.wasm.module import Module
 from tosaic.wasm.program import SegmentCode, WasmProgram
 from wasm.harness import DTYPES
@@ -15,25 +16,42 @@ from wasm.harness import DTYPES
 _PRICES = PriceList.load()
 
 
+@dataclass(frozen=True)
+class SegmentRun:
+    """A segment, and what a call of it used."""
+
+    segment: SegmentCode
+    usage: Usage
+
+
 def run_program(program: WasmProgram, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs; every segment must cost exactly what it says and touch exactly the pages it names."""
+    return run_segments(program, arrays, _check)
+
+
+def run_segments(
+    program: WasmProgram, arrays: Sequence[np.ndarray], check: Callable[[SegmentRun], None], times: int = 1
+) -> list[np.ndarray]:
+    """The outputs of so many inferences after one another; `check` sees every segment's run."""
     exports = {segment.name: segment.function for segment in program.segments}
     binary = Module(program.memory_pages, exports, data=program.data).encode()
     instance = Instance(compile_metered(binary, _PRICES))
     memory = instance.bytes()
     memory[: program.data[0].address if program.data else program.memory_bytes] = 0xA5
-    for tensor, array in zip(program.inputs, arrays, strict=True):
-        raw = np.ascontiguousarray(array, DTYPES[tensor.element]).tobytes()
-        memory[tensor.address : tensor.address + len(raw)] = np.frombuffer(raw, np.uint8)
-    for segment in program.segments:
-        _check(segment, instance.call(segment.name))
+    for _ in range(times):
+        for tensor, array in zip(program.inputs, arrays, strict=True):
+            raw = np.ascontiguousarray(array, DTYPES[tensor.element]).tobytes()
+            memory[tensor.address : tensor.address + len(raw)] = np.frombuffer(raw, np.uint8)
+        for segment in program.segments:
+            check(SegmentRun(segment, instance.call(segment.name)))
     return [
         memory[t.address : t.address + t.memory_bytes].view(DTYPES[t.element]).reshape(t.shape).copy()
         for t in program.outputs
     ]
 
 
-def _check(segment: SegmentCode, usage) -> None:
+def _check(run: SegmentRun) -> None:
+    segment, usage = run.segment, run.usage
     written = sum(1 << page for page in usage.pages_written)
     touched = written | sum(1 << page for page in usage.pages_read)
     if segment.exact:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tosaic.prices import PAGE_BYTES, PriceList
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import Access, Expression, Kernel, KernelRequest, Operand
+from tosaic.wasm.kernel import Access, Expression, Kernel, KernelRequest, Operand, Sample
 from tosaic.wasm.layout import Buffer, Call, Layout, Placed
 from tosaic.wasm.memory_plan import Step, pages, plan_memory, touched
 from tosaic.wasm.views import Window
@@ -102,27 +102,26 @@ def test_page_masks_cover_the_runs(address, runs, mask):
 
 
 TABLE = np.zeros(5 * PAGE_BYTES + 100, np.int8)
+NOTES = Placed(Buffer(24), Window.whole("i32", (6,)))
 
 
-def sampler(touched_pages: int) -> Step:
+def sampler(turn: range) -> Step:
     """Reads some pages of TABLE."""
-    access = Access(0, ((0, touched_pages * PAGE_BYTES),))
-    return replace_kernel(step(Buffer(TABLE.nbytes, TABLE), Buffer(16)), (access,), {0: TABLE}, (0,))
+    reads = step(Buffer(TABLE.nbytes, TABLE), Buffer(16), constants={0: TABLE})
+    kernel = replace(reads.kernel, sample=Sample(0, len(turn)))
+    return replace(reads, kernel=kernel, notes=NOTES, turn=turn)
 
 
 def reader(pages_read: int) -> Step:
     """Reads the first pages of TABLE."""
     access = Access(0, ((0, min(TABLE.nbytes, pages_read * PAGE_BYTES)),))
-    return replace_kernel(step(Buffer(TABLE.nbytes, TABLE), Buffer(16)), (access,), {}, ())
-
-
-def replace_kernel(step: Step, accesses: tuple, constants: dict, sampled: tuple[int, ...]) -> Step:
-    return replace(step, kernel=replace(step.kernel, accesses=accesses, constants=constants, sampled=sampled))
+    reads = step(Buffer(TABLE.nbytes, TABLE), Buffer(16))
+    return replace(reads, kernel=replace(reads.kernel, accesses=(access,)))
 
 
 def test_a_sampled_table_shares_no_page():
     other = Buffer(64, array=np.arange(64, dtype=np.int8))
-    steps = [step(other, Buffer(64)), sampler(2)]
+    steps = [step(other, Buffer(64)), sampler(range(2))]
     plan_memory(layout_of([], []), steps, control_bytes=16, chunk_bytes=CHUNK)
     start = steps[1].addresses[0]
     assert start % PAGE_BYTES == 0
@@ -132,7 +131,7 @@ def test_a_sampled_table_shares_no_page():
 
 @pytest.mark.parametrize(("others", "exact"), [([], True), ([reader(6)], True), ([reader(3)], False)])
 def test_pages_depend_on_data_where_a_sampled_table_is_also_read_in_part(others, exact):
-    steps = [sampler(2), *others]
+    steps = [sampler(range(2)), *others]
     plan_memory(layout_of([], []), steps, control_bytes=16, chunk_bytes=CHUNK)
     assert steps[0].exact is exact
     reads, _ = touched(steps[0])
@@ -149,8 +148,14 @@ def test_what_a_loop_reads_from_before_it_is_kept_until_its_last_trip():
     assert (once.largest_live_bytes, again.largest_live_bytes) == (128, 192)
 
 
-def test_pages_that_a_loop_samples_depend_on_data():
-    steps = [sampler(2)]
-    plan_memory(layout_of([], []), steps, control_bytes=16, chunk_bytes=CHUNK, loops=[range(1)])
-    assert not steps[0].exact
-    assert touched(steps[0])[0].bit_count() == 6
+@pytest.mark.parametrize(
+    ("turns", "together"),
+    [((range(2), range(2, 4)), 4), ((range(4), range(4, 8)), 6), ((range(4, 8), range(8, 9)), 5)],
+)
+def test_steps_sample_pages_in_turns_around_the_table(turns, together):
+    steps = [sampler(turn) for turn in turns]
+    plan_memory(layout_of([], []), steps, control_bytes=16, chunk_bytes=CHUNK)
+    reads = [touched(step)[0] for step in steps]
+    assert [mask.bit_count() for mask in reads] == [min(len(turn), 6) for turn in turns]
+    assert (reads[0] | reads[1]).bit_count() == together
+    assert all(step.exact for step in steps)

@@ -100,16 +100,16 @@ class WasmCostModel:
 
     def _cost(self, planned: Plan, work: Work, operations: Sequence) -> KernelCost:
         function = Function("", self.store.prices)
-        TaskEmitter(planned.step_of, self.store.prices).emit(function, tasks_of([work]))
+        TaskEmitter(planned.step_of, self.store.prices, work.segment).emit(function, tasks_of([work]))
         instructions = function.cost - self.store.prices.function_entry
-        steps = [planned.step_of[call] for call in calls_of(work.calls)]
+        steps = [planned.step_of[call] for call in calls_of(work.tasks)]
         masks = [touched(step) for step in steps]
         charge = Charge(
             instructions,
             functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
             functools.reduce(operator.or_, (writes for _, writes in masks), 0),
         )
-        requests = [step.call.request for step in steps]
+        requests = [call.request for call in calls_of(work.calls)]
         own = shares(instructions, work.cluster, requests, self.store.prices) if work.cluster else []
         folded = [0] * (len(operations) - len(own))
         exact = function.exact and all(step.exact for step in steps)

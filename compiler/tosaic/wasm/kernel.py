@@ -134,17 +134,31 @@ class Access:
     write: bool = False
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A table of which data decides the pages that a call touches.
+
+    `operand` is one of the kernel's `constants` and is to begin with a page and to share none. The function takes,
+    behind the outputs, the address of an i32 for each of its pages, and as the last parameter a number that is not
+    0: the message's. A page that the message has touched is one whose i32 is this number. A call touches `pages` of
+    the others, or all that are left, and notes them.
+    """
+
+    operand: int
+    pages: int
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """An emitted kernel.
 
     `function` takes the i32 addresses of all inputs, then of all outputs, then of the scratch memory if
-    `scratch_bytes` is not 0. `constants` gives the packed bytes for the constant inputs whose layout in memory
-    the kernel chose itself (input index -> array, stored as it is); all others are stored as their views say.
+    `scratch_bytes` is not 0; for `sample` it takes more. `constants` gives the packed bytes for the constant inputs
+    whose layout in memory the kernel chose itself (input index -> array, stored as it is); all others are stored as
+    their views say.
     `accesses` names exactly the bytes that a call touches (operand indices: inputs, outputs, scratch), with
-    `exact` False when they or the count depend on data and these are the most it can touch. Of the operands in
-    `sampled`, all in `constants`, a call touches as many pages as `accesses` says, but data decides which: they are
-    to begin with a page and to share none.
+    `exact` False when they or the count depend on data and these are the most it can touch; the pages of `sample`
+    come on top.
     """
 
     function: Function
@@ -152,7 +166,7 @@ class Kernel:
     constants: Mapping[int, np.ndarray] = field(default_factory=dict)
     scratch_bytes: int = 0
     exact: bool = True
-    sampled: tuple[int, ...] = ()
+    sample: Sample | None = None
 
     @property
     def cost(self) -> int:

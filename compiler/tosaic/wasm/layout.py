@@ -35,13 +35,19 @@ _SCALAR_OPERANDS = {
 class Work:
     """What one cluster executes: no call if it only renames memory, several if it moves data in pieces.
 
+    `before` are calls for which the plan of memory has a need, not the cluster.
     `begins_stretch`: it and what follows are a function of their own, up to the next work that says so.
     """
 
     cluster: Cluster | None
     segment: int
     calls: list[Task] = field(default_factory=list)
+    before: list[Call] = field(default_factory=list)
     begins_stretch: bool = False
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [*self.before, *self.calls]
 
 
 @dataclass

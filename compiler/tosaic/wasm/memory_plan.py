@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tosaic.prices import PAGE_BYTES
-from tosaic.wasm.calls import Buffer, Call
+from tosaic.wasm.calls import Buffer, Call, Placed
 from tosaic.wasm.kernel import Kernel
 from tosaic.wasm.layout import Layout
 from tosaic.wasm.module import DataSegment
@@ -30,19 +30,27 @@ from tosaic.wasm.weight_image import ALIGNMENT, WeightImage, aligned
 class Step:
     """A call of a finished kernel.
 
-    `shares_table` is set where another step, or this one in another trip of a loop, reads some pages of a table that
-    this one samples: which pages they touch together depends on data.
+    Where the kernel samples a table, `notes` says which of its pages were touched, and `turn` stands for those that all
+    runs of this step touch: so many, in a circle (`look_ups`). `shares_table` is set where another step that takes no
+    notes reads some pages of the table: how many they touch together depends on data.
     """
 
     call: Call
     kernel: Kernel
     addresses: tuple[int, ...] = ()
+    notes: Placed | None = None
+    turn: range = range(0)
     shares_table: bool = False
 
     @property
     def exact(self) -> bool:
         """Whether the pages and the count are those of every run, not bounds."""
         return self.kernel.exact and not self.shares_table
+
+    @property
+    def places(self) -> tuple[Placed, ...]:
+        """Where its inputs and outputs are, then its notes."""
+        return self.call.places if self.notes is None else (*self.call.places, self.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +91,6 @@ def plan_memory(
     address_of = {buffer: block.address for buffer, block in blocks.items()}
     for number, step in enumerate(steps):
         step.addresses = tuple(_addresses(number, step, address_of, scratch, weights))
-    for loop in loops:
-        for number in loop:
-            steps[number].shares_table = bool(steps[number].kernel.sampled)
     _find_shared_tables(steps)
     return MemoryPlan(
         address_of,
@@ -110,38 +115,46 @@ def pages(address: int, runs: Iterable[tuple[int, int]]) -> int:
 
 def touched(step: Step) -> tuple[int, int]:
     """Page masks of what a step reads and of what it writes."""
-    masks = [_tables(step) if step.shares_table else 0, 0]
+    masks = [_table(step) if step.shares_table else _turn(step), 0]
     for access in step.kernel.accesses:
         masks[access.write] |= pages(step.addresses[access.operand], access.runs)
     return masks[0], masks[1]
 
 
-def _tables(step: Step) -> int:
-    """The pages of the tables that a step samples."""
-    mask = 0
-    for operand in step.kernel.sampled:
-        mask |= pages(step.addresses[operand], [(0, step.kernel.constants[operand].nbytes)])
-    return mask
+def _table(step: Step) -> int:
+    """The pages of the table that a step samples."""
+    if (sample := step.kernel.sample) is None:
+        return 0
+    return pages(step.addresses[sample.operand], [(0, step.kernel.constants[sample.operand].nbytes)])
+
+
+def _turn(step: Step) -> int:
+    """The pages that stand for those that a step samples."""
+    if (sample := step.kernel.sample) is None:
+        return 0
+    first, count = step.addresses[sample.operand] // PAGE_BYTES, _table(step).bit_count()
+    return sum(1 << first + page for page in {page % count for page in step.turn[:count]})
 
 
 def _find_shared_tables(steps: Sequence[Step]) -> None:
     """A table that another step reads whole has all of its pages touched; one that it reads in part is shared."""
-    samplers = [step for step in steps if step.kernel.sampled]
+    samplers = [step for step in steps if step.kernel.sample]
     masks = {step: functools.reduce(operator.or_, touched(step)) for step in steps} if samplers else {}
     for sampler in samplers:
-        tables = _tables(sampler)
-        common = [mask & tables for step, mask in masks.items() if step is not sampler]
-        sampler.shares_table |= any(mask not in (0, tables) for mask in common)
+        table = _table(sampler)
+        common = [mask & table for step, mask in masks.items() if step.notes is not sampler.notes]
+        sampler.shares_table = any(mask not in (0, table) for mask in common)
 
 
 def _weights(steps: Sequence[Step]) -> WeightImage:
     """All constants in the order of their first use."""
     weights = WeightImage()
     for step in steps:
+        sample = step.kernel.sample
         for operand, place in enumerate(step.call.places):
             array = step.kernel.constants.get(operand, place.buffer.array)
             if array is not None:
-                weights.add(array, alone=operand in step.kernel.sampled)
+                weights.add(array, alone=sample is not None and operand == sample.operand)
     return weights
 
 
@@ -152,7 +165,7 @@ def _addresses(
     scratch: Mapping[int, _Block],
     weights: WeightImage,
 ) -> Iterable[int]:
-    for operand, place in enumerate(step.call.places):
+    for operand, place in enumerate(step.places):
         if operand in step.kernel.constants:
             yield weights.address(step.kernel.constants[operand])
         elif place.buffer.array is not None:
@@ -174,7 +187,7 @@ def _lifetimes(
     blocks = {place.buffer: _Block(place.buffer.bytes, -1, -1) for place in layout.inputs}
     scratch = {}
     for number, step in enumerate(steps):
-        for place in step.call.places:
+        for place in step.places:
             if place.buffer.array is None:
                 block = blocks.setdefault(place.buffer, _Block(place.buffer.bytes, number, number))
                 block.last = number

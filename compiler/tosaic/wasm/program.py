@@ -23,6 +23,7 @@ from tosaic.wasm.grouping import clusters
 from tosaic.wasm.kernel import ELEMENT_BYTES, Kernel, KernelOptions, KernelRequest
 from tosaic.wasm.kernels import build
 from tosaic.wasm.layout import Layout, lay_out
+from tosaic.wasm.look_ups import note_look_ups
 from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
 from tosaic.wasm.module import DataSegment
 from tosaic.wasm.task_lists import TaskEmitter, divide_long_lists, tasks_of
@@ -172,11 +173,12 @@ def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BY
     """
     graph = read(program)
     layout = lay_out(graph, clusters(graph), border_itemsize)
-    tasks = [task for work in layout.works for task in work.calls]
-    counts = list(call_counts(tasks))
+    counts = list(call_counts([task for work in layout.works for task in work.calls]))
     largest = max((place.buffer.bytes for call, _ in counts for place in call.places), default=0)
     _refuse_more_than_the_heap("bytes of a tensor", largest, kernels.prices)  # kernels know 32 bits
     step_of = {call: Step(call, kernel) for call, kernel in kernels.kernels(counts).items()}
+    step_of = note_look_ups(layout.works, step_of, kernels.kernel)
+    tasks = [task for work in layout.works for task in work.tasks]
     chunk_bytes = kernels.prices.limits["chunk_bytes"]
     memory = plan_memory(layout, list(step_of.values()), control_bytes, chunk_bytes, list(loop_spans(tasks)))
     _refuse_more_than_the_heap("heap bytes", memory.memory_bytes, kernels.prices)
@@ -223,13 +225,12 @@ def assemble(planned: Plan, prices: PriceList) -> WasmProgram:
 
 def _segments(planned: Plan, prices: PriceList) -> Iterator[SegmentCode]:
     live = _live_bytes(planned)
-    emitter = TaskEmitter(planned.step_of, prices)
     for number, name in enumerate(planned.graph.segments):
         works = [work for work in planned.layout.works if work.segment == number]
         tasks = tasks_of(works)
         steps = [planned.step_of[call] for call in calls_of(tasks)]
         function = Function(name, prices)
-        emitter.emit(function, tasks)
+        TaskEmitter(planned.step_of, prices, number).emit(function, tasks)
         masks = [touched(step) for step in steps]
         yield SegmentCode(
             name=name,
@@ -248,7 +249,8 @@ def _live_bytes(planned: Plan) -> list[int]:
     first = {place.buffer: -1 for place in planned.layout.inputs}
     last = {place.buffer: count for place in planned.layout.outputs}
     for work in planned.layout.works:
-        for place in (place for call in calls_of(work.calls) for place in call.places):
+        steps = [planned.step_of[call] for call in calls_of(work.tasks)]
+        for place in (place for step in steps for place in step.places):
             if place.buffer.array is None:
                 first.setdefault(place.buffer, work.segment)
                 last[place.buffer] = max(last.get(place.buffer, 0), work.segment)

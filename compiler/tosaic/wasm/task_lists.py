@@ -32,7 +32,7 @@ def divide_long_lists(works: Sequence[Work], step_of: Mapping[Call, Step], funct
     taken = 0
     for work in works:
         work.calls = list(_divided(work.calls, step_of, function_bytes // 4))
-        size = _bytes_of(work.calls, step_of)
+        size = _bytes_of(work.tasks, step_of)
         work.begins_stretch = taken + size > function_bytes // 2
         taken = size if work.begins_stretch else taken + size
 
@@ -45,7 +45,7 @@ def tasks_of(works: Sequence[Work]) -> list[Task]:
         if work.begins_stretch:
             stretch = []
             tasks.append(Stretch(stretch))
-        stretch += work.calls
+        stretch += work.tasks
     return tasks
 
 
@@ -88,7 +88,7 @@ def _bytes_of(tasks: Sequence[Task], step_of: Mapping[Call, Step]) -> int:
     for task in tasks:
         match task:
             case Call():
-                size += _OPERATOR_BYTES * (len(step_of[task].addresses) + 1)
+                size += _OPERATOR_BYTES * (len(step_of[task].addresses) + 2)
             case Branch():
                 size += _BRANCH_BYTES + _bytes_of([task.condition, *task.then, *task.otherwise], step_of)
             case Loop():
@@ -101,13 +101,14 @@ def _bytes_of(tasks: Sequence[Task], step_of: Mapping[Call, Step]) -> int:
 
 @dataclass
 class TaskEmitter:
-    """Emits tasks into functions. `step_of` knows the kernel and the addresses of every call.
+    """Emits tasks of a segment. `step_of` knows the kernel and the addresses of every call.
 
     Which pages a branch touches depends on data even where its count does not.
     """
 
     step_of: Mapping[Call, Step]
     prices: PriceList
+    segment: int
     _stretches: dict[Stretch, Function] = field(default_factory=dict)
 
     def emit(self, function: Function, tasks: Sequence[Task]) -> None:
@@ -124,9 +125,12 @@ class TaskEmitter:
                     function.call(self._stretch(task))
 
     def _call(self, function: Function, call: Call) -> None:
-        for address in self.step_of[call].addresses:
+        step = self.step_of[call]
+        for address in step.addresses:
             function.i32(address)
-        function.call(self.step_of[call].kernel.function)
+        if step.kernel.sample:
+            function.i32(self.segment + 1)
+        function.call(step.kernel.function)
 
     def _branch(self, function: Function, branch: Branch) -> None:
         function.exact = False

@@ -8,15 +8,25 @@ touches does not depend on the indices (`page_touches`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tosaic.errors import TosaicError
-from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
-from tosaic.wasm.kernel import Access, Expression, Kernel, KernelOptions, KernelRequest, View, whole_accesses
-from tosaic.wasm.kernels.page_touches import TopUp, touch_all
+from tosaic.wasm.kernel import (
+    Access,
+    Expression,
+    Kernel,
+    KernelOptions,
+    KernelRequest,
+    Sample,
+    View,
+    whole_accesses,
+)
+from tosaic.wasm.kernels.page_touches import TopUp, note_bytes, touch_all
 from tosaic.wasm.kernels.staging import touched_runs
 from tosaic.wasm.kernels.vector_nest import (
     Plan,
@@ -53,20 +63,16 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
 
 def _gather_unknown_rows(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """Indices that only a run knows: always the same number of pages is touched."""
-    table, scratch = request.inputs[0], len(request.inputs) + 1
+    table, notes = request.inputs[0], len(request.inputs) + 1
     accesses = whole_accesses(request)
-    top_up = TopUp.cheapest(table, request.inputs[1].view.size, (0, scratch), prices)
+    top_up = TopUp.cheapest(table, request.inputs[1].view.size, (0, notes, notes + 1), prices)
     f = _gather_by_index(request, prices, options, top_up)
     if top_up is None:
         touch_all(f, 0, accesses[0].runs)
         return Kernel(f, accesses)
-    accesses = (
-        Access(0, ((0, top_up.touched * PAGE_BYTES),)),
-        *accesses[1:],
-        Access(scratch, ((0, top_up.flag_bytes),), write=True),
-    )
+    accesses = (*accesses[1:], Access(notes, ((0, note_bytes(top_up.pages)),), write=True))
     assert table.array is not None
-    return Kernel(f, accesses, {0: table.array}, top_up.flag_bytes, sampled=(0,))
+    return Kernel(f, accesses, {0: table.array}, sample=Sample(0, top_up.touched))
 
 
 def _gather_by_index(
@@ -77,21 +83,17 @@ def _gather_by_index(
         len(views): output
     }
     inputs = [_row(others.get(k, view)) for k, view in enumerate(views)]
-    f = Function("gather", prices, params=("i32",) * (len(views) + (1 if top_up is None else 2)))
-    if top_up:
-        top_up.start(f)
-    rows = _Rows(f, views[0].shape[1], views[0].strides[1], top_up)
-    rows.emit(
-        views[1],
-        {0: _along_rows(views[0])} | {k: view.strides[:2] for k, view in others.items()},
-        indexed=0,
-        work=lambda bases: Work(
-            _on_input(request.epilogue, output.element), inputs, _row(output), bases=bases
-        ),
-        plan=lambda work: best_plan(work, prices, options),
-    )
-    if top_up:
-        top_up.finish(f)
+    f = Function("gather", prices, params=("i32",) * (len(views) + (1 if top_up is None else 3)))
+    with top_up.noting(f) if top_up else nullcontext() as note:
+        _Rows(f, views[0].shape[1], views[0].strides[1], note).emit(
+            views[1],
+            {0: _along_rows(views[0])} | {k: view.strides[:2] for k, view in others.items()},
+            indexed=0,
+            work=lambda bases: Work(
+                _on_input(request.epilogue, output.element), inputs, _row(output), bases=bases
+            ),
+            plan=lambda work: best_plan(work, prices, options),
+        )
     return f
 
 
@@ -156,12 +158,12 @@ def _along_rows(view: View) -> tuple[int, int]:
 
 @dataclass
 class _Rows:
-    """The loops over the indices; `size` rows `stride` bytes apart may be chosen. `top_up` notes which are."""
+    """The loops over the indices; `size` rows `stride` bytes apart may be chosen. `note` is told which are."""
 
     f: Function
     size: int
     stride: int
-    top_up: TopUp | None = None
+    note: Callable[[int], None] | None = None
 
     def emit(
         self,
@@ -187,8 +189,8 @@ class _Rows:
 
         def body() -> tuple[int, ...]:
             self._choose(row, index, base)
-            if self.top_up:
-                self.top_up.mark(f, row)
+            if self.note:
+                self.note(row)
             emit_nest(f, row_work, row_plan)
             return (0,) * len(pointers)
 

@@ -4,12 +4,15 @@ The network charges for each page that a message touches, so the price of a look
 make it a constant; the cheaper one is taken:
 
 - touch every page of the table;
-- count the pages that the look-ups touched, and touch others until it is as many as the look-ups can touch at most.
+- note the pages that the look-ups touch, and touch others until it is as many as the look-ups can touch at most.
+
+Notes outlive a look-up, so that the next one of the same table in the same message touches as many on top, or all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tosaic.prices import PAGE_BYTES, PriceList
@@ -17,11 +20,17 @@ from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Operand
 
 _PAGE_SHIFT = PAGE_BYTES.bit_length() - 1
+_NOTE_SHIFT = 2
 _TOUCH_PRICE, _MARK_PRICE, _TOP_UP_PRICE = (
     12,
-    9,
-    45,
+    20,
+    38,
 )  # about: a page touched, a look-up noted, a page considered
+
+
+def note_bytes(pages: int) -> int:
+    """The bytes of the notes on a table's pages."""
+    return pages << _NOTE_SHIFT
 
 
 def touch_all(f: Function, parameter: int, runs: Sequence[tuple[int, int]]) -> None:
@@ -40,21 +49,22 @@ def touch_all(f: Function, parameter: int, runs: Sequence[tuple[int, int]]) -> N
 
 @dataclass(frozen=True)
 class TopUp:
-    """A table that begins with a page, of which always `touched` of its `pages` are read.
+    """A table that begins with a page, of whose `pages` always `touched` more are read in a message, or all.
 
-    `flags` is the parameter with the address of `flag_bytes` of scratch memory, one for each page. `row_bytes` is the
+    `table`, `notes` and `message` are the parameters of which `tosaic.wasm.kernel.Sample` tells. `row_bytes` is the
     size of what one look-up reads.
     """
 
     table: int
-    flags: int
+    notes: int
+    message: int
     pages: int
     touched: int
     row_bytes: int
 
     @classmethod
     def cheapest(
-        cls, table: Operand, lookups: int, parameters: tuple[int, int], prices: PriceList
+        cls, table: Operand, lookups: int, parameters: tuple[int, int, int], prices: PriceList
     ) -> TopUp | None:
         """The way to top up, where the table can have its own pages and it costs less than touching them all."""
         view, array = table.view, table.array
@@ -69,20 +79,21 @@ class TopUp:
         topped_up = found.touched * prices.page_access + pages * _TOP_UP_PRICE + marking
         return found if topped_up < pages * (prices.page_access + _TOUCH_PRICE) else None
 
-    @property
-    def flag_bytes(self) -> int:
-        return self.pages
+    @contextmanager
+    def noting(self, f: Function) -> Iterator[Callable[[int], None]]:
+        """Look-ups happen in here: each calls what this yields with a local that holds its row's address."""
+        missing = f.local("i32")
+        f.i32(self.touched)
+        f.set(missing)
+        yield lambda row: self._note(f, row, missing)
+        self._touch_missing(f, missing)
+        f.release(missing)
 
-    def start(self, f: Function) -> None:
-        """No page is touched yet."""
-        f.get(self.flags)
-        f.i32(0)
-        f.i32(self.pages)
-        f.memory_fill(self.pages)
-
-    def mark(self, f: Function, row: int) -> None:
-        """Note the pages of the row at the address in a local."""
+    def _note(self, f: Function, row: int, missing: int) -> None:
+        """Note the pages of a row; those that were not touched before are no longer missing."""
+        note = f.local("i32")
         for offset in self._row_offsets():
+            f.get(missing)
             f.get(row)
             f.get(self.table)
             f.op("i32.sub")
@@ -91,23 +102,29 @@ class TopUp:
                 f.op("i32.add")
             f.i32(_PAGE_SHIFT)
             f.op("i32.shr_u")
-            f.get(self.flags)
+            f.i32(_NOTE_SHIFT)
+            f.op("i32.shl")
+            f.get(self.notes)
             f.op("i32.add")
-            f.i32(1)
-            f.memory("i32.store8")
+            f.tee(note)
+            self._push_untouched(f)
+            f.op("i32.sub")
+            f.set(missing)
+            f.get(note)
+            f.get(self.message)
+            f.memory("i32.store")
+        f.release(note)
 
-    def finish(self, f: Function) -> None:
-        """Touch the first pages that were not touched, until `touched` are."""
-        missing = self._missing(f)
-        flag, page, take = f.local("i32"), f.local("i32"), f.local("i32")
-        _copy(f, self.flags, flag)
+    def _touch_missing(self, f: Function, missing: int) -> None:
+        """Touch the first pages that were not touched, until none is missing."""
+        note, page, take = f.local("i32"), f.local("i32"), f.local("i32")
+        _copy(f, self.notes, note)
         _copy(f, self.table, page)
-        with f.stepped(flag, 1, self.pages):
+        with f.stepped(note, 1 << _NOTE_SHIFT, self.pages):
             f.get(page)
-            f.get(flag)  # a page that the marks have touched anyway
-            f.get(flag)
-            f.memory("i32.load8_u")
-            f.op("i32.eqz")
+            f.get(note)  # a page that is touched anyway
+            f.get(note)
+            self._push_untouched(f)
             f.get(missing)
             f.i32(0)
             f.op("i32.ne")
@@ -116,27 +133,25 @@ class TopUp:
             f.op("select")
             f.memory("i32.load8_u")
             f.op("drop")
+            f.get(note)
+            f.get(self.message)
+            f.get(note)
+            f.memory("i32.load")
+            f.get(take)
+            f.op("select")
+            f.memory("i32.store")
             f.get(missing)
             f.get(take)
             f.op("i32.sub")
             f.set(missing)
             f.add_to(page, PAGE_BYTES)
-        f.release(missing, flag, page, take)
+        f.release(note, page, take)
 
-    def _missing(self, f: Function) -> int:
-        """A local with how many pages are still to be touched."""
-        missing, flag = f.local("i32"), f.local("i32")
-        f.i32(self.touched)
-        f.set(missing)
-        _copy(f, self.flags, flag)
-        with f.stepped(flag, 1, self.pages):
-            f.get(missing)
-            f.get(flag)
-            f.memory("i32.load8_u")
-            f.op("i32.sub")
-            f.set(missing)
-        f.release(flag)
-        return missing
+    def _push_untouched(self, f: Function) -> None:
+        """Whether the page whose note has the address on the stack was not touched in this message."""
+        f.memory("i32.load")
+        f.get(self.message)
+        f.op("i32.ne")
 
     def _row_offsets(self) -> list[int]:
         """Offsets into a row, one at least in every page that it lies in."""
