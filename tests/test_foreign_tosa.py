@@ -30,7 +30,20 @@ REFUSED = {
     ),
     "a dynamic shape": (
         function("return %x : tensor<?xf32>", "%x: tensor<?xf32>", "tensor<?xf32>"),
-        r"input of @main has the type tensor<\?xf32>; export the model with fixed shapes",
+        r"input 'input' has unknown dimension at axis 0; add -b 1 or --input-shape input:1",
+    ),
+    "a shape that depends on data": (
+        function(
+            """%0 = "t.nonzero"(%x) : (tensor<4xf32>) -> tensor<?xf32>
+            %1 = tosa.abs %0 : (tensor<?xf32>) -> tensor<?xf32>
+            return %1 : tensor<?xf32>""",
+            result="tensor<?xf32>",
+        ),
+        r"the shape that t\.nonzero \(line 2, column 6\) gives depends on data",
+    ),
+    "an input that is no tensor": (
+        function("return %x : i32", "%x: i32", "i32"),
+        "input of @main has the type i32; give a function that takes and gives tensors",
     ),
     "another dialect": (
         function("%0 = math.sqrt %x : tensor<4xf32>\nreturn %0 : tensor<4xf32>"),
@@ -123,3 +136,68 @@ def test_a_program_that_is_cut_is_cut_anew(tmp_path) -> None:
     for before, after in zip((whole, cut), anew):
         tosaic.compile_model(before.path / "program.mlirbc", after)
     assert len({(path / "canister.wasm").read_bytes() for path in anew}) == 1
+
+
+OPEN = function(
+    """%r:2 = tosa.while_loop (%i = %n, %a = %x) : (tensor<i32>, tensor<?x2xf32>) -> (tensor<i32>, tensor<?x2xf32>) {
+      %most = "tosa.const"() <{values = dense<3> : tensor<i32>}> : () -> tensor<i32>
+      %more = tosa.greater %most, %i : (tensor<i32>, tensor<i32>) -> tensor<i1>
+      tosa.yield %more : tensor<i1>
+    } do {
+    ^bb0(%i: tensor<i32>, %a: tensor<?x2xf32>):
+      %one = "tosa.const"() <{values = dense<1> : tensor<i32>}> : () -> tensor<i32>
+      %next = tosa.add %i, %one : (tensor<i32>, tensor<i32>) -> tensor<i32>
+      %double = tosa.add %a, %a : (tensor<?x2xf32>, tensor<?x2xf32>) -> tensor<?x2xf32>
+      tosa.yield %next, %double : tensor<i32>, tensor<?x2xf32>
+    }
+    %flat = tosa.const_shape {values = dense<-1> : tensor<1xindex>} : () -> !tosa.shape<1>
+    %0 = tosa.reshape %r#1, %flat : (tensor<?x2xf32>, !tosa.shape<1>) -> tensor<?xf32>
+    %1 = tosa.concat %0, %0 {axis = 0 : i32} : (tensor<?xf32>, tensor<?xf32>) -> tensor<?xf32>
+    %2 = tensor.cast %1 : tensor<?xf32> to tensor<*xf32>
+    return %2 : tensor<*xf32>""",
+    "%n: tensor<i32>, %x: tensor<?x2xf32>",
+    "tensor<*xf32>",
+)
+
+
+@pytest.mark.parametrize(
+    "options", [{"input_shapes": {"input_1": (3, 2)}}, {"batch_size": 3}], ids=["shape", "batch"]
+)
+def test_open_shapes_are_bound_and_followed_through_a_loop(options, tmp_path) -> None:
+    (tmp_path / "model.mlir").write_text(OPEN)
+    constants = {"input_0": np.array(0, np.int32)}
+    artifact = tosaic.compile_model(
+        tmp_path / "model.mlir", tmp_path / "model.tosaic", constants=constants, **options
+    )
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    outputs = tosaic.load(artifact).run({"input_1": x}).outputs
+    np.testing.assert_array_equal(outputs["output"], np.tile(8 * x.reshape(-1), 2))
+
+
+def test_shapes_that_are_computed_from_shapes(tmp_path) -> None:
+    """The ops of TOSA 1.1 for shapes are constants once the inputs have theirs, two steps after one another."""
+    text = """module attributes {tosa.target_env = #tosa.target_env<specification_version = "1.1.draft", level = "8k",
+        profiles = [pro_int, pro_fp], extensions = [shape]>} {
+      func.func @main(%x: tensor<?x?xf32>) -> tensor<?xf32> {
+        %rows = tosa.dim %x {axis = 0 : i32} : (tensor<?x?xf32>) -> !tosa.shape<1>
+        %columns = tosa.dim %x {axis = 1 : i32} : (tensor<?x?xf32>) -> !tosa.shape<1>
+        %all = tosa.mul_shape %rows, %columns : (!tosa.shape<1>, !tosa.shape<1>) -> !tosa.shape<1>
+        %0 = tosa.reshape %x, %all : (tensor<?x?xf32>, !tosa.shape<1>) -> tensor<?xf32>
+        %size = tosa.dim %0 {axis = 0 : i32} : (tensor<?xf32>) -> !tosa.shape<1>
+        %1 = tosa.tile %0, %size : (tensor<?xf32>, !tosa.shape<1>) -> tensor<?xf32>
+        return %1 : tensor<?xf32>
+      }
+    }"""
+    (tmp_path / "model.mlir").write_text(text)
+    artifact = tosaic.compile_model(
+        tmp_path / "model.mlir", tmp_path / "model.tosaic", input_shapes={None: (2, 3)}
+    )
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    outputs = tosaic.load(artifact).run({"input": x}).outputs
+    np.testing.assert_array_equal(outputs["output"], np.tile(x.reshape(-1), 6))
+
+
+def test_dimensions_of_mlir_have_no_names(tmp_path) -> None:
+    (tmp_path / "model.mlir").write_text(OPEN)
+    with pytest.raises(TosaicError, match="have no names; give --input-shape"):
+        tosaic.lower_to_tosa(tmp_path / "model.mlir", dims={"N": 3})

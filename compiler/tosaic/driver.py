@@ -24,9 +24,10 @@ from tosaic.artifact.modules import (
     read_module,
     to_text,
 )
-from tosaic.border import complete_border, refuse_flat_results
+from tosaic.border import complete_border, refuse_flat_results, refuse_open_border
 from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.files import replacing, write_file
+from tosaic.mlir_inputs import bind_inputs, infer_shapes
 from tosaic.options import CompileOptions, Options
 from tosaic.policy import DEFAULT_POLICY, Policy
 from tosaic.prices import PriceList
@@ -216,27 +217,34 @@ def _opened(model: Model) -> Program | Path | bytes | bytearray | memoryview | o
 
 
 def _given_module(program: Program, options: CompileOptions) -> Program:
-    if options.binds_inputs:
-        raise TosaicError(
-            "the shapes of an MLIR module are fixed", "give input shapes with an ONNX model only"
-        )
     if _is_onnx(program):
+        if options.binds_inputs:
+            raise TosaicError(
+                "the shapes of ONNX in MLIR are fixed", "give input shapes with the ONNX model itself"
+            )
         complete_border(program)
+        refuse_open_border(program)
         return program
-    run_pipeline(program, [_with_options(element, options) for element in parse_pipeline("adopt-tosa")])
+    run_pipeline(program, _elements("adopt-tosa", options))
     if has_float64(program.module):
         _log.info("computing in float32 what the module computes in float64")
         run_pipeline(program, parse_pipeline("narrow-f64"))
     complete_border(program)
+    bind_inputs(program, options)
+    infer_shapes(program, _elements("infer-shapes", options))
+    refuse_open_border(program)
     assume_target(program.module)
     return program
 
 
 def _to_tosa(program: Program, options: CompileOptions) -> Program:
     _log.info("lowering to TOSA")
-    elements = parse_pipeline("lower-onnx-to-tosa" if _is_onnx(program) else "clean-tosa")
-    run_pipeline(program, [_with_options(element, options) for element in elements])
+    run_pipeline(program, _elements("lower-onnx-to-tosa" if _is_onnx(program) else "clean-tosa", options))
     return program
+
+
+def _elements(preset: str, options: CompileOptions) -> list[Element]:
+    return [_with_options(element, options) for element in parse_pipeline(preset)]
 
 
 def _with_options(element: Element, options: CompileOptions) -> Element:

@@ -90,7 +90,7 @@ class CompileOptions:
 
     @property
     def binds_inputs(self) -> bool:
-        """Whether anything is asked that only an ONNX model can do."""
+        """Whether anything is asked of the inputs."""
         return bool(self.input_shapes or self.dims or self.constants or self.batch_size is not None)
 
     def record(self) -> dict[str, Any]:

@@ -39,6 +39,11 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "inline",  # a program is one function
         "convert-foreign-to-tosa",
     ),
+    "infer-shapes": (
+        "canonicalize",  # folds shapes that are computed from those already known
+        "func.func(tosa-infer-shapes)",  # from the inputs on, as far as shapes are constants
+        "convert-foreign-to-tosa",  # drops the casts back to open shapes
+    ),
     "narrow-f64": ("func.func(tosa-narrow-f64-to-f32{aggressive-rewrite=1 convert-function-boundaries=1})",),
     "lower-onnx-to-tosa": (
         "fuse-quantization",  # before the float ops between quantised tensors are lowered as such

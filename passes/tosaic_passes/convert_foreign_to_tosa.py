@@ -2,8 +2,9 @@
 
 Input: a module of TOSA as converters from PyTorch, TFLite and others print it, its calls inlined (`inline`). Output:
 the same as one function without
-- constants and reshapes of `arith` and `tensor` (`arith.constant`, `tensor.expand_shape`, `tensor.collapse_shape`,
-  `tensor.cast` that changes nothing);
+- constants and reshapes of `arith` and `tensor` (`arith.constant`, `tensor.expand_shape`, `tensor.collapse_shape`);
+- sizes that a reshape leaves to its operand (-1);
+- `tensor.cast` that changes nothing or forgets sizes: the results of the function have the shapes that are known;
 - quantised types, which only note what a number stands for: `!quant.uniform<i8:f32, 0.5>` is its storage, i8.
 
     %0 = arith.constant dense<2.0> : tensor<4x6xf32>          %0 = "tosa.const"() <{values = dense<2.0> ...
@@ -48,6 +49,7 @@ class ConvertForeignToTosaPass:
             for operation in _operations(entry):
                 if convert := _CONVERSIONS.get(operation.name):
                     convert(operation)
+            _give_what_is_returned(entry)
 
 
 def has_float64(module: ir.Module) -> bool:
@@ -98,21 +100,50 @@ def _convert_constant(operation: ir.Operation) -> None:
 
 
 def _convert_reshape(operation: ir.Operation) -> None:
-    type = ir.RankedTensorType(operation.results[0].type)
-    if not type.has_static_shape:
+    if _is_static(operation.results[0].type):
+        _replace(operation, "tosa.reshape", [operation.operands[0], _result_shape(operation)], {})
+
+
+def _complete_reshape(operation: ir.Operation) -> None:
+    type, shape = operation.results[0].type, operation.operands[1].owner
+    if not _is_static(type) or shape.name != "tosa.const_shape":
         return
-    sizes = np.array(type.shape, np.int64)
+    if list(ir.DenseIntElementsAttr(shape.attributes["values"])) != list(type.shape):
+        operation.operands[1] = _result_shape(operation)
+
+
+def _is_static(type: ir.Type) -> bool:
+    return isinstance(type, ir.RankedTensorType) and type.has_static_shape
+
+
+def _result_shape(operation: ir.Operation) -> ir.Value:
+    """The shape of the op's result, as a new constant before the op."""
+    sizes = np.array(ir.RankedTensorType(operation.results[0].type).shape, np.int64)
     values = ir.DenseElementsAttr.get(sizes, type=ir.IndexType.get())
     shape = ir.Type.parse(f"!tosa.shape<{len(sizes)}>")
     with ir.InsertionPoint(operation), operation.location:
-        target = ir.Operation.create("tosa.const_shape", [shape], [], {"values": values}).results[0]
-    _replace(operation, "tosa.reshape", [operation.operands[0], target], {})
+        return ir.Operation.create("tosa.const_shape", [shape], [], {"values": values}).results[0]
 
 
 def _convert_cast(operation: ir.Operation) -> None:
-    if operation.operands[0].type == operation.results[0].type:
+    if _knows_as_much(operation.operands[0].type, operation.results[0].type):
         operation.results[0].replace_all_uses_with(operation.operands[0])
         operation.erase()
+
+
+def _knows_as_much(type: ir.Type, other: ir.Type) -> bool:
+    """Whether a tensor type has every size that another one has."""
+    if not isinstance(type, ir.RankedTensorType) or isinstance(other, ir.UnrankedTensorType):
+        return isinstance(other, ir.UnrankedTensorType)
+    return type.rank == other.rank and all(
+        other.is_dynamic_dim(axis) or type.shape[axis] == other.shape[axis] for axis in range(type.rank)
+    )
+
+
+def _give_what_is_returned(entry: func.FuncOp) -> None:
+    """The function's results get the types of the values that it returns."""
+    returned = [value.type for value in entry.entry_block.operations[-1].operation.operands]
+    entry.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(entry.type.inputs, returned))
 
 
 _CONVERSIONS: dict[str, Callable[[ir.Operation], None]] = {
@@ -120,6 +151,7 @@ _CONVERSIONS: dict[str, Callable[[ir.Operation], None]] = {
     "tensor.cast": _convert_cast,
     "tensor.collapse_shape": _convert_reshape,
     "tensor.expand_shape": _convert_reshape,
+    "tosa.reshape": _complete_reshape,
 }
 
 

@@ -49,3 +49,18 @@ func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
 func.func @other(%x: tensor<8xf32>) -> tensor<8xf32> {
   return %x : tensor<8xf32>
 }
+
+// -----
+
+// What a reshape leaves open is known, and a cast that forgets it goes, with the open type of the result.
+// CHECK-LABEL: @open
+// CHECK-SAME:    -> tensor<6x2xf32>
+// CHECK:         %[[SHAPE:.*]] = tosa.const_shape {values = dense<[6, 2]> : tensor<2xindex>}
+// CHECK-NEXT:    %[[PAIRS:.*]] = tosa.reshape %arg0, %[[SHAPE]]
+// CHECK-NEXT:    return %[[PAIRS]]
+func.func @open(%x: tensor<4x3xf32>) -> tensor<?x?xf32> {
+  %shape = tosa.const_shape {values = dense<[-1, 2]> : tensor<2xindex>} : () -> !tosa.shape<2>
+  %0 = tosa.reshape %x, %shape : (tensor<4x3xf32>, !tosa.shape<2>) -> tensor<6x2xf32>
+  %1 = tensor.cast %0 : tensor<6x2xf32> to tensor<?x?xf32>
+  return %1 : tensor<?x?xf32>
+}
