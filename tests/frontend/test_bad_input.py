@@ -115,14 +115,6 @@ def test_an_output_that_no_node_computes() -> None:
     )
 
 
-def test_a_sparse_initializer() -> None:
-    proto = model("g (float[4] x) => (float[4] y) { y = Add(x, w) }")
-    sparse = proto.graph.sparse_initializer.add(dims=[4])
-    sparse.values.CopyFrom(onnx.numpy_helper.from_array(np.ones(1, np.float32), "w"))
-    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.int64), "at"))
-    assert refusal(proto) == "initializer 'w' is sparse; store it as a dense tensor"
-
-
 @pytest.mark.parametrize(("name", "broken"), [(b"\x03Neg", b"\x03N\xffg"), (b"\x01x", b"\x01\xff")])
 def test_a_name_that_is_no_text(name: bytes, broken: bytes) -> None:
     content = model(VALID).SerializeToString().replace(name, broken)

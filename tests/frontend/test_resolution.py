@@ -198,3 +198,17 @@ def test_a_graph_of_five_thousand_nodes_is_imported() -> None:
         onnx.helper.make_node("Neg", [before], [after]) for before, after in itertools.pairwise(names)
     )
     assert len(operations(load(proto))) == 5000
+
+
+@pytest.mark.parametrize(
+    ("indices", "places"), [([1, 5], [1, 5]), ([[0, 1], [1, 2]], [1, 5])], ids=["flat", "by axis"]
+)
+def test_a_sparse_initializer_becomes_dense(indices: list, places: list[int]) -> None:
+    proto = model("g () => (float[2, 3] w) { }")
+    sparse = proto.graph.sparse_initializer.add(dims=[2, 3])
+    sparse.values.CopyFrom(onnx.numpy_helper.from_array(np.array([4, 7], np.float32), "w"))
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.array(indices), "at"))
+    dense = only_constant(load(proto))
+    assert dense.shape == (2, 3)
+    assert np.flatnonzero(dense).tolist() == places
+    assert dense.reshape(-1)[places].tolist() == [4, 7]

@@ -40,6 +40,14 @@ class TensorStore:
         length = int(entries["length"]) if "length" in entries else len(buffer) - offset
         return _decode(tensor, buffer[offset : offset + length])
 
+    def dense(self, sparse: onnx.SparseTensorProto) -> np.ndarray:
+        """A sparse tensor with its zeros; its indices count elements, or have a column for each axis."""
+        values, indices = self.array(sparse.values), self.array(sparse.indices)
+        full = np.zeros(tuple(sparse.dims), values.dtype)
+        places = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), full.shape)
+        full.reshape(-1)[places] = values
+        return full
+
     def adopt(self, tensor: onnx.TensorProto) -> None:
         """Map the file of an external tensor; its location gets the mark `#` of a known buffer.
 
@@ -262,6 +270,7 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
+    yield from chain.from_iterable((sparse.values, sparse.indices) for sparse in graph.sparse_initializer)
     yield from _node_tensors(graph.node)
 
 

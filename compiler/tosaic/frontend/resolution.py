@@ -17,9 +17,11 @@ from tosaic.frontend.control_flow import BIND, UnresolvedError
 from tosaic.frontend.function_body import function_body
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
+from tosaic.frontend.sequences import resolve_sequence
 from tosaic.frontend.static_graph import (
     StaticGraph,
     StaticNode,
+    TensorSequence,
     TensorType,
     Value,
     constant,
@@ -60,6 +62,7 @@ def resolve(
     """
     graph = Resolver(opsets, tensors, is_lowered).graph(model.graph, inputs, ChainMap())
     graph.inputs = [value for value in inputs if value.array is None]
+    _refuse_sequences(model.graph, graph)
     _drop_dead_nodes(graph, set())
     nodes = list(_all_nodes(graph))
     failures = [_failure(node) for node in nodes]
@@ -72,6 +75,15 @@ def resolve(
         ]
         raise UnsupportedNodesError([reason for reason in found if reason is not None])
     return graph
+
+
+def _refuse_sequences(proto: onnx.GraphProto, graph: StaticGraph) -> None:
+    for info, output in zip(proto.output, graph.outputs):
+        if isinstance(output, TensorSequence):
+            raise TosaicError(
+                f"output '{info.name}' is a sequence; tosaic gives tensors only",
+                "end the model with its elements (SequenceAt) or with all of them joined (ConcatFromSequence)",
+            )
 
 
 class Resolver:
@@ -89,11 +101,10 @@ class Resolver:
         scope = outer.new_child()
         for info, value in zip(control_flow.graph_inputs(proto), inputs):
             scope[info.name] = value
-        if proto.sparse_initializer:
-            name = proto.sparse_initializer[0].values.name
-            raise TosaicError(f"initializer '{name}' is sparse", "store it as a dense tensor")
         for tensor in proto.initializer:
             scope[tensor.name] = constant(tensor.name, self._tensors.array(tensor))
+        for sparse in proto.sparse_initializer:
+            scope[sparse.values.name] = constant(sparse.values.name, self._tensors.dense(sparse))
         nodes: list[StaticNode] = []
         live = _live_nodes(proto)
         declared = _declared_types(proto)
@@ -120,6 +131,9 @@ class Resolver:
             return self._inline(proto, unrolled, scope)
         results = [Value(result) if result else None for result in proto.output]
         node = StaticNode(proto, name, inputs, results, opset=self.opsets.versions.get(proto.domain, 1))
+        of_sequences = self._resolve_sequence(node, scope)
+        if of_sequences is not None:
+            return of_sequences
         self._infer(node, scope)
         scope.update((result.name, result) for result in node.results)
         arrays = fold(node, self.opsets)
@@ -129,6 +143,19 @@ class Resolver:
             if result is not None:
                 result.array = array
         return []
+
+    def _resolve_sequence(self, node: StaticNode, scope: Scope) -> list[StaticNode] | None:
+        """The nodes that one of sequences stands for, itself where that is not clear, None for all others."""
+        try:
+            found = resolve_sequence(self, node.proto, node.name, node.inputs)
+        except UnresolvedError as error:
+            node.failure = UnsupportedNode(node.name, node.proto.op_type, str(error), error.remedy)
+            scope.update((result.name, result) for result in node.results)
+            return [node]
+        if found is None:
+            return None
+        added, scope[node.proto.output[0]] = found
+        return added.nodes
 
     def _inline(self, proto: onnx.NodeProto, graph: StaticGraph, scope: Scope) -> list[StaticNode]:
         scope.update((result, value) for result, value in zip(proto.output, graph.outputs) if result)

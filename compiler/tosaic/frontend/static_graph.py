@@ -28,6 +28,11 @@ class Value:
     array: np.ndarray | None = None
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is clear what it holds."""
+        return self.type is not None
+
+    @property
     def dtype(self) -> np.dtype:
         assert self.type is not None
         return self.type.dtype
@@ -47,6 +52,17 @@ class Value:
         return onnx.helper.make_tensor_type_proto(
             onnx.helper.np_dtype_to_tensor_dtype(self.dtype), self.shape
         )
+
+
+@dataclass(eq=False)
+class TensorSequence(Value):
+    """A sequence of known length; it has no type, its elements have."""
+
+    elements: list[Value] = field(default_factory=list)
+
+    @property
+    def is_known(self) -> bool:
+        return all(element.is_known for element in self.elements)
 
 
 _KINDS = {

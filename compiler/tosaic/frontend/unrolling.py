@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
-from tosaic.frontend.static_graph import StaticGraph, StaticNode, TensorType, Value, constant
+from tosaic.frontend.added_nodes import AddedNodes
+from tosaic.frontend.static_graph import StaticGraph, TensorType, Value, constant
 
 if TYPE_CHECKING:
     from tosaic.frontend.resolution import Resolver, Scope
@@ -30,7 +30,7 @@ def unroll(
 ) -> StaticGraph | None:
     """The nodes and results that a Loop or Scan stands for, None for any other node or if it stays a loop."""
     rule = {"Loop": _loop, "Scan": _scan}.get(node.op_type)
-    if rule is None or node.domain or any(value is not None and value.type is None for value in operands):
+    if rule is None or node.domain or any(value is not None and not value.is_known for value in operands):
         return None
     unrolling = _Unrolling(resolver, node, name, scope)
     try:
@@ -40,15 +40,13 @@ def unroll(
     return StaticGraph([], outputs, unrolling.nodes)
 
 
-class _Unrolling:
+class _Unrolling(AddedNodes):
     """The nodes of the iterations so far."""
 
     def __init__(self, resolver: Resolver, node: onnx.NodeProto, name: str, scope: Scope) -> None:
-        self.nodes: list[StaticNode] = []
+        super().__init__(resolver, name)
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         self.opset = resolver.opsets.versions.get("", 1)
-        self._resolver = resolver
-        self._name = name
         self._scope = scope
         self._iterations = 0
 
@@ -60,7 +58,7 @@ class _Unrolling:
         length = len(self.nodes) + len(body.nodes) * (rest or 0)
         if length > UNROLLED_NODES or self._iterations + (rest or 0) > UNROLLED_ITERATIONS:
             raise _StaysLoopError
-        if any(output.type is None for output in body.outputs) or any(node.failure for node in body.nodes):
+        if not all(output.is_known for output in body.outputs) or any(node.failure for node in body.nodes):
             raise _StaysLoopError
         return body.outputs
 
@@ -73,12 +71,12 @@ class _Unrolling:
         return known
 
     def _body(self, inputs: Sequence[Value], part: str) -> StaticGraph:
-        return self._resolver.graph(self.attributes["body"], inputs, self._scope, f"{self._name}/{part}/")
+        return self._resolver.graph(self.attributes["body"], inputs, self._scope, f"{self.name}/{part}/")
 
     def element(self, sequence: Value, axis: int, index: int) -> Value:
         """One slice of a sequence, without the axis."""
         where = constant("index", np.array(index, np.int64))
-        return self._apply("Gather", [sequence, where], axis=axis)
+        return self.apply("Gather", [sequence, where], axis=axis)
 
     def stack(self, slices: Sequence[Value], axis: int) -> Value:
         """Slices one after the other along a new axis."""
@@ -88,19 +86,8 @@ class _Unrolling:
         axis += len(shape) + 1 if axis < 0 else 0
         wider = constant("shape", np.array([*shape[:axis], 1, *shape[axis:]], np.int64))
         if 0 in shape:
-            return constant(
-                self._name, np.zeros([*shape[:axis], len(slices), *shape[axis:]], slices[0].dtype)
-            )
-        return self._apply("Concat", [self._apply("Reshape", [s, wider]) for s in slices], axis=axis)
-
-    def _apply(self, op_type: str, operands: Sequence[Value], **attributes: Any) -> Value:
-        names = [f"operand_{index}" for index in range(len(operands))]
-        name = f"{self._name}/{op_type}_{len(self.nodes)}"
-        scope: Scope = ChainMap(dict(zip(names, operands)))
-        self.nodes += self._resolver.node(
-            onnx.helper.make_node(op_type, names, [name], **attributes), name, scope
-        )
-        return scope[name]
+            return constant(self.name, np.zeros([*shape[:axis], len(slices), *shape[axis:]], slices[0].dtype))
+        return self.apply("Concat", [self.apply("Reshape", [s, wider]) for s in slices], axis=axis)
 
 
 def _loop(unrolling: _Unrolling, operands: Sequence[Value | None]) -> list[Value]:
