@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from random_nodes.case import Case, Draw, strategy
 from random_nodes.indexing import known
 from random_nodes.movement import int64
@@ -156,13 +160,36 @@ def rotary(d: Draw, op: str) -> Case:
 
 @strategy("Attention")
 def attention(d: Draw, op: str) -> Case:
+    """With or without a mask, a past and a cap; in opset 24 perhaps with a length for each row instead of a past.
+
+    The scores after masking are not drawn: where ONNX says minus infinity, onnxruntime shows the lowest float.
+    """
     batch, heads, group, queries, keys, width = d.sizes(6, 1, 3)
+    before, opset = d.int(0, 2), d.opset(23)
+    broadcast = d.pick([[], [1], [heads * group], [batch, 1], [batch, heads * group]])
+    mask_shape = [*broadcast, queries, keys + before]
     operands = {
         "q": d.floats([batch, heads * group, queries, width]),
         "k": d.floats([batch, heads, keys, width]),
         "v": d.floats([batch, heads, keys, width]),
+        "mask": d.pick([d.bools(mask_shape), d.floats(mask_shape), None]),
+        "past_key": d.floats([batch, heads, before, width]) if before else None,
+        "past_value": d.floats([batch, heads, before, width]) if before else None,
     }
-    operands |= {"mask": d.floats([queries, keys])} if d.bool() else {}
-    attributes = {"is_causal": d.int(0, 1) if queries <= keys else 0}
+    if opset > 23 and not before and d.bool():
+        operands["lengths"] = d.ints([batch], 1, keys)
+    attributes = {
+        "is_causal": d.int(0, 1),
+        "softcap": d.pick([0.0, 2.0]),
+        "qk_matmul_output_mode": d.pick([0, 1, 3]),
+    }
     attributes |= {"scale": d.float(0.25, 2)} if d.bool() else {}
-    return Case(operands, attributes, opset=d.opset(23))
+    return Case(_present(operands), attributes, opset=opset, outputs=4)
+
+
+def _present(operands: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Absent operands get a name of spaces each."""
+    return {
+        " " * place if array is None else name: np.empty(0) if array is None else array
+        for place, (name, array) in enumerate(operands.items())
+    }

@@ -1,4 +1,4 @@
-"""Attention as onnxruntime fuses it (docs/ContribOperators.md there); ONNX's own is lowered by its function body."""
+"""Attention as onnxruntime fuses it (docs/ContribOperators.md there); ONNX's own is in grouped_attention.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import INT32
+from tosaic_passes.onnx_to_tosa.heads import joined_heads, split_heads
 from tosaic_passes.onnx_to_tosa.indexing import take
 from tosaic_passes.onnx_to_tosa.linear import batched_matmul
 from tosaic_passes.onnx_to_tosa.registry import lowering
@@ -39,12 +40,12 @@ def attention(
     packed = batched_matmul(ctx, x, weights)
     packed = packed if bias is None else ctx.add(packed, bias)
     width = packed.shape[2] // 3
-    q, k, v = (_heads(ctx, ctx.slice_axis(packed, 2, i * width, width), num_heads) for i in range(3))
+    q, k, v = (split_heads(ctx, ctx.slice_axis(packed, 2, i * width, width), num_heads) for i in range(3))
     length = x.shape[1]
     biases = [attention_bias] if attention_bias is not None else []
     biases += _padding(ctx, mask, x.shape[0], length, mask_filter_value)
     biases += _causal(ctx, length, length, q.dtype) if unidirectional else []
-    return _joined(ctx, _attend(ctx, q, k, v, scale, biases))
+    return joined_heads(ctx, _attend(ctx, q, k, v, scale, biases))
 
 
 @lowering("MultiHeadAttention", domain=CONTRIB)
@@ -69,15 +70,15 @@ def multi_head_attention(
         ctx.fail("packed queries, keys or values are not supported")
     if bias is not None:
         query, key, value = _biased(ctx, bias, (query, key, value))
-    q = _heads(ctx, query, num_heads)
-    k, v = (_heads(ctx, part, num_heads) if part.rank == 3 else part for part in (key, value))
+    q = split_heads(ctx, query, num_heads)
+    k, v = (split_heads(ctx, part, num_heads) if part.rank == 3 else part for part in (key, value))
     k = k if past_key is None else ctx.concat([past_key, k], 2)
     v = v if past_value is None else ctx.concat([past_value, v], 2)
     batch, length, total = query.shape[0], query.shape[1], k.shape[2]
     biases = [attention_bias] if attention_bias is not None else []
     biases += _padding(ctx, key_padding_mask, batch, total, mask_filter_value)
     biases += _causal(ctx, length, total, q.dtype) if unidirectional else []
-    return _joined(ctx, _attend(ctx, q, k, v, scale, biases)), k, v
+    return joined_heads(ctx, _attend(ctx, q, k, v, scale, biases)), k, v
 
 
 @lowering("RotaryEmbedding", domain=CONTRIB)
@@ -99,7 +100,7 @@ def rotary_embedding(
         ctx.fail("packed batches and a scale are not supported")
     half = cos_cache.shape[1]
     heads = num_heads if rotary_embedding_dim else x.shape[-1] // (2 * half)
-    rows = _heads(ctx, x, heads) if x.rank == 3 else x
+    rows = split_heads(ctx, x, heads) if x.rank == 3 else x
     batch, _, length, size = rows.shape
     positions = _positions(ctx, position_ids, batch, length)
     cos, sin = (
@@ -109,7 +110,7 @@ def rotary_embedding(
     turned = _turned(ctx, ctx.slice_axis(rows, 3, 0, 2 * half), cos, sin, bool(interleaved))
     rest = ctx.slice_axis(rows, 3, 2 * half, size - 2 * half) if size > 2 * half else None
     whole = turned if rest is None else ctx.concat([turned, rest], 3)
-    return _joined(ctx, whole) if x.rank == 3 else whole
+    return joined_heads(ctx, whole) if x.rank == 3 else whole
 
 
 def _positions(ctx: LoweringContext, position_ids: Tensor, batch: int, length: int) -> Tensor:
@@ -131,18 +132,6 @@ def _turned(ctx: LoweringContext, x: Tensor, cos: Tensor, sin: Tensor, interleav
     shape = [*x.shape[:3], half]
     shape.insert(along, 1)
     return ctx.reshape(ctx.concat([ctx.reshape(part, shape) for part in (real, imaginary)], along), x.shape)
-
-
-def _heads(ctx: LoweringContext, x: Tensor, count: int) -> Tensor:
-    """[batch, length, heads * size] -> [batch, heads, length, size]."""
-    batch, length, width = x.shape
-    return ctx.transpose(ctx.reshape(x, (batch, length, count, width // count)), [0, 2, 1, 3])
-
-
-def _joined(ctx: LoweringContext, x: Tensor) -> Tensor:
-    """[batch, heads, length, size] -> [batch, length, heads * size]."""
-    batch, count, length, size = x.shape
-    return ctx.reshape(ctx.transpose(x, [0, 2, 1, 3]), (batch, length, count * size))
 
 
 def _biased(ctx: LoweringContext, bias: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:

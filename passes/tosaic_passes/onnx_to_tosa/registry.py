@@ -19,6 +19,7 @@ TOPICS = (
     "einsum",
     "elementwise",
     "fusion",
+    "grouped_attention",
     "indexing",
     "integer_products",
     "linear",
