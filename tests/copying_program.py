@@ -11,18 +11,21 @@ from tosaic.tensors.candid import TensorType
 from tosaic.wasm.function import Function
 from tosaic.wasm.program import BorderTensor, SegmentCode, WasmProgram
 
-X, Y = PAGE_BYTES, 2 * PAGE_BYTES
+X = PAGE_BYTES
 
 
 def copying_program(prices: PriceList, segments: int = 1, size: int = 4) -> WasmProgram:
-    """x and y are `size` numbers in float32, less than a page."""
+    """x and y are `size` numbers in float32."""
+    pages = -(-4 * size // PAGE_BYTES)
+    y, mask = X + pages * PAGE_BYTES, (1 << pages) - 1
     f = Function("copy", prices)
-    for immediate in (Y, X, 4 * size):
+    for immediate in (y, X, 4 * size):
         f.i32(immediate)
     f.memory_copy(4 * size)
-    code = SegmentCode("copy", f, 1 << X // PAGE_BYTES, 1 << Y // PAGE_BYTES, True, 0)
-    x, y = (BorderTensor(name, "float32", "f32", (size,), at) for name, at in (("x", X), ("y", Y)))
-    return WasmProgram((x,), (y,), (code,) * segments, (), 4096, 3 * PAGE_BYTES, 0, 0)
+    code = SegmentCode("copy", f, mask << X // PAGE_BYTES, mask << y // PAGE_BYTES, True, 0)
+    tensors = [BorderTensor(name, "float32", "f32", (size,), at) for name, at in (("x", X), ("y", y))]
+    memory = y + pages * PAGE_BYTES
+    return WasmProgram((tensors[0],), (tensors[1],), (code,) * segments, (), 4096, memory, 0, 0)
 
 
 def tensor_types(size: int = 4) -> tuple[TensorType, TensorType]:

@@ -38,13 +38,14 @@ class ExecutedMessage:
 
     `exact` is False where the prediction is an upper bound. `performance_counter` is what the canister itself read of
     the network's counter at the message's end; it keeps no readings of queries, and those of the first messages only.
+    What page touches have cost, part of what was metered, is not known of a PocketIC server.
     """
 
     name: str
     predicted: int
     metered: int
     limit: int
-    page_touch: int
+    page_touch: int | None
     exact: bool = True
     performance_counter: int | None = None
 
@@ -53,13 +54,15 @@ class ExecutedMessage:
 class RunResult:
     """The outputs by their ONNX names, and what they cost.
 
-    `total_performance_counter` is what the canister's own readings of the network's counter add up to.
+    `total_performance_counter` is what the canister's own readings of the network's counter add up to. A PocketIC
+    server charges cycles: `charged_cycles`, fees included.
     """
 
     outputs: Mapping[str, np.ndarray]
     messages: Sequence[ExecutedMessage]
     memory_bytes: int
     total_performance_counter: int
+    charged_cycles: int | None = None
 
     @property
     def total_predicted(self) -> int:
@@ -71,8 +74,8 @@ class RunResult:
 
     @property
     def page_touch(self) -> int:
-        """The instructions paid for touched pages, part of what was metered."""
-        return sum(message.page_touch for message in self.messages)
+        """The instructions paid for touched pages, part of what was metered, as far as they are known."""
+        return sum(message.page_touch or 0 for message in self.messages)
 
 
 class Model:
@@ -114,6 +117,7 @@ class Model:
         predicted = self._predicted(wire)
         if not self._is_complete:
             self.upload_weights()
+        before = self._charged_since(0)
         inference = self._infer(wire, arrays)
         counted = client.last_cost(self._canister, self._caller)
         return RunResult(
@@ -121,6 +125,7 @@ class Model:
             messages=self._executed(predicted, inference.messages, counted),
             memory_bytes=self._canister.memory_bytes,
             total_performance_counter=counted.instructions,
+            charged_cycles=self._charged_since(before),
         )
 
     def upload_weights(self) -> Sequence[ExecutedMessage]:
@@ -145,6 +150,12 @@ class Model:
         """Inputs of the right dtypes and shapes: normally distributed floats, whole numbers from 0 to 9, any bool."""
         generator = np.random.default_rng(seed)
         return {tensor.name: _random(generator, tensor) for tensor in self.inputs}
+
+    def _charged_since(self, cycles: int | None) -> int | None:
+        """What the canister has been charged after so many cycles, where somebody charges."""
+        if cycles is None or isinstance(self._canister, InstalledCanister):
+            return None
+        return self._canister.charged_cycles - cycles
 
     def _checked(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         names = [tensor.name for tensor in self.inputs]
@@ -172,16 +183,10 @@ class Model:
     def _executed(
         self, predicted: Sequence[Mapping[str, Any]], executed: Sequence[Message], counted: client.Cost
     ) -> list[ExecutedMessage]:
-        """What each message took; on PocketIC what all updates of the run took, by what they were charged."""
+        """What each message took; on PocketIC what the canister has read of the network's counter."""
         if isinstance(self._canister, InstalledCanister):
             return _compared(predicted, executed, counted.messages)
-        updates = [entry for entry in predicted if entry["name"] != GET]
-        fees = self.manifest["cycles"] - sum(entry["predicted"] for entry in updates)
-        charged = sum(message.metered for message in executed)
-        total, exact = sum(entry["predicted"] for entry in updates), all(e["exact"] for e in updates)
-        limit = self.manifest["limit_instructions"]
-        counter = counted.instructions
-        return [ExecutedMessage("all updates", total, charged - fees, limit, 0, exact, counter)]
+        return _counted(predicted, counted, self.manifest["limit_instructions"])
 
     def _infer(self, wire: str, arrays: Sequence[np.ndarray]) -> client.Inference:
         ends = self._canister, self.inputs, self.outputs, arrays
@@ -207,6 +212,23 @@ def _compared(
             None if e.kind == QUERY else next(left, None),
         )
         for p, e in zip(predicted, executed)
+    ]
+
+
+def _counted(
+    predicted: Sequence[Mapping[str, Any]], counted: client.Cost, limit: int
+) -> list[ExecutedMessage]:
+    """The update messages of an inference by their readings; those that the canister tells only in sum are one."""
+    updates = [entry for entry in predicted if entry["name"] != GET]
+    readings, entries = list(counted.messages), updates
+    if rest := updates[len(readings) :]:
+        total, exact = sum(entry["predicted"] for entry in rest), all(entry["exact"] for entry in rest)
+        further = {"name": "further messages", "predicted": total, "exact": exact}
+        entries = [*updates[: len(readings)], further]
+        readings.append(counted.instructions - sum(readings))
+    return [
+        ExecutedMessage(entry["name"], entry["predicted"], reading, limit, None, entry["exact"], reading)
+        for entry, reading in zip(entries, readings)
     ]
 
 

@@ -61,6 +61,15 @@ def test_one_message_has_no_sum():
     assert "total" not in messages_table([ExecutedMessage("infer", 5, 5, 10, 0)])
 
 
+def test_page_touches_that_nobody_knows_are_left_out():
+    messages = [ExecutedMessage("infer", 5, 5, 10, None), ExecutedMessage("step", 6, 6, 10, None)]
+    assert lines(messages_table(messages))[2:] == [
+        ["infer", "5", "5", "10"],
+        ["step", "6", "6", "10"],
+        ["total", "11", "11"],
+    ]
+
+
 def test_limits():
     assert lines(limits_table(MANIFEST))[2:] == [["functions", "12,500", "50,000", "25.0%"]]
 

@@ -31,14 +31,15 @@ def render(table: Table) -> str:
 def messages_table(messages: Sequence[ExecutedMessage]) -> str:
     """Predicted and metered instructions of every message, and their sum."""
     rows = [
-        (m.name, _predicted(m.predicted, m.exact), f"{m.metered:,}", f"{m.page_touch:,}", f"{m.limit:,}")
+        (m.name, _predicted(m.predicted, m.exact), f"{m.metered:,}", _known(m.page_touch), f"{m.limit:,}")
         for m in messages
     ]
     if len(messages) > 1:
         exact = all(m.exact for m in messages)
         total = sum(m.predicted for m in messages)
-        metered, touched = sum(m.metered for m in messages), sum(m.page_touch for m in messages)
-        rows.append(("total", _predicted(total, exact), f"{metered:,}", f"{touched:,}", ""))
+        touches = [m.page_touch for m in messages if m.page_touch is not None]
+        touched = _known(sum(touches) if touches else None)
+        rows.append(("total", _predicted(total, exact), f"{sum(m.metered for m in messages):,}", touched, ""))
     return render(_table(["message", "predicted", "metered", "of it page touches", "limit"], rows))
 
 
@@ -139,6 +140,10 @@ def _bytes(count: int) -> str:
 
 def _predicted(instructions: int, exact: bool) -> str:
     return f"{instructions:,}" if exact else f"<= {instructions:,}"
+
+
+def _known(instructions: int | None) -> str:
+    return "" if instructions is None else f"{instructions:,}"
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:

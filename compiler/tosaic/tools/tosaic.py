@@ -100,6 +100,7 @@ def _run(options: argparse.Namespace) -> None:
             "total_metered": result.total_metered,
             "total_performance_counter": result.total_performance_counter,
             "page_touch": result.page_touch,
+            "charged_cycles": result.charged_cycles,
             "outputs": written,
             "memory_bytes": result.memory_bytes,
         }
