@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch_mlir import ir
 
@@ -111,6 +111,8 @@ def test_costs_of_kernels_add_up_to_the_program(seed):
 
 
 @given(st.integers(0, 1 << 30))
+@example(888)
+@example(336869)
 def test_arena_is_close_to_the_largest_live_set(seed):
     memory = plan(parse(RandomProgram.make(seed, ops=25).text()), STORE).memory
     assert memory.arena_bytes <= 1.15 * memory.largest_live_bytes + 256

@@ -7,23 +7,27 @@
 
 A buffer owns its bytes from its first use to its last one in the order of execution over the whole program, so
 cutting the program into segments moves nothing. A message pays for each 64 KiB page that it touches; the arena is
-packed as tightly as its lifetimes allow, so that the same few pages are used again and again.
+packed as tightly as its lifetimes allow (`packing`), so that the same few pages are used again and again.
 """
 
 from __future__ import annotations
 
-import bisect
 import functools
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tosaic.prices import PAGE_BYTES
+from tosaic.wasm.blocks import Block, largest_live
 from tosaic.wasm.calls import Buffer, Call, Placed
 from tosaic.wasm.kernel import Kernel
 from tosaic.wasm.layout import Layout
 from tosaic.wasm.module import DataSegment
-from tosaic.wasm.weight_image import ALIGNMENT, WeightImage, aligned
+from tosaic.wasm.packing import end_of, pack
+from tosaic.wasm.weight_image import WeightImage, aligned
+
+_Owner = Buffer | int
+"""What owns bytes of the arena: a buffer, or the step of that number, whose kernel wants scratch memory."""
 
 
 @dataclass(eq=False)
@@ -65,16 +69,6 @@ class MemoryPlan:
     largest_live_bytes: int
 
 
-@dataclass(eq=False)
-class _Block:
-    """Bytes that are in use during the steps from `first` to `last`."""
-
-    bytes: int
-    first: int
-    last: int
-    address: int = -1
-
-
 def plan_memory(
     layout: Layout, steps: Sequence[Step], control_bytes: int, chunk_bytes: int, loops: Sequence[range] = ()
 ) -> MemoryPlan:
@@ -82,23 +76,23 @@ def plan_memory(
 
     `chunk_bytes` is the size of the network's chunks; `loops` are the numbers of steps that run again.
     """
-    blocks, scratch = _lifetimes(layout, steps, loops)
+    blocks = _lifetimes(layout, steps, loops)
     start = aligned(control_bytes)
-    _pack([*blocks.values(), *scratch.values()], start)
-    end = max((b.address + b.bytes for b in [*blocks.values(), *scratch.values()]), default=start)
+    offsets = pack(tuple(blocks.values()))
+    address_of = {owner: start + offset for owner, offset in zip(blocks, offsets)}
+    end = start + end_of(tuple(blocks.values()), offsets)
     weights = _weights(steps)
     weights.place(aligned(end, PAGE_BYTES), chunk_bytes)
-    address_of = {buffer: block.address for buffer, block in blocks.items()}
     for number, step in enumerate(steps):
-        step.addresses = tuple(_addresses(number, step, address_of, scratch, weights))
+        step.addresses = tuple(_addresses(number, step, address_of, weights))
     _find_shared_tables(steps)
     return MemoryPlan(
-        address_of,
+        {owner: address for owner, address in address_of.items() if isinstance(owner, Buffer)},
         weights.data,
         end - start,
         weights.end - weights.start,
         weights.end if weights.data else end,
-        _largest_live([*blocks.values(), *scratch.values()]),
+        largest_live(tuple(blocks.values())),
     )
 
 
@@ -159,11 +153,7 @@ def _weights(steps: Sequence[Step]) -> WeightImage:
 
 
 def _addresses(
-    number: int,
-    step: Step,
-    address_of: Mapping[Buffer, int],
-    scratch: Mapping[int, _Block],
-    weights: WeightImage,
+    number: int, step: Step, address_of: Mapping[_Owner, int], weights: WeightImage
 ) -> Iterable[int]:
     for operand, place in enumerate(step.places):
         if operand in step.kernel.constants:
@@ -172,100 +162,29 @@ def _addresses(
             yield weights.address(place.buffer.array) + place.window.offset
         else:
             yield address_of[place.buffer] + place.window.offset
-    if number in scratch:
-        yield scratch[number].address
+    if step.kernel.scratch_bytes:
+        yield address_of[number]
 
 
-def _lifetimes(
-    layout: Layout, steps: Sequence[Step], loops: Sequence[range]
-) -> tuple[dict[Buffer, _Block], dict[int, _Block]]:
-    """Blocks of all buffers in the arena, and of the scratch memory of steps by their number.
+def _lifetimes(layout: Layout, steps: Sequence[Step], loops: Sequence[range]) -> dict[_Owner, Block]:
+    """The blocks of the arena: of each buffer that is no constant, and of each step with scratch memory.
 
     What a loop reads from before it is in use until the last trip has ended. Of the arms of a branch only one runs,
     so they share memory as if they ran one after the other.
     """
-    blocks = {place.buffer: _Block(place.buffer.bytes, -1, -1) for place in layout.inputs}
-    scratch = {}
+    spans: dict[Buffer, tuple[int, int]] = {place.buffer: (-1, -1) for place in layout.inputs}
     for number, step in enumerate(steps):
         for place in step.places:
             if place.buffer.array is None:
-                block = blocks.setdefault(place.buffer, _Block(place.buffer.bytes, number, number))
-                block.last = number
-        if step.kernel.scratch_bytes:
-            scratch[number] = _Block(step.kernel.scratch_bytes, number, number)
+                spans[place.buffer] = spans.get(place.buffer, (number, number))[0], number
     for place in layout.outputs:
-        block = blocks.setdefault(place.buffer, _Block(place.buffer.bytes, -1, len(steps)))
-        block.last = len(steps)
+        spans[place.buffer] = spans.get(place.buffer, (-1, -1))[0], len(steps)
     for loop in loops:
-        for block in blocks.values():
-            if block.first < loop.start <= block.last:
-                block.last = max(block.last, loop.stop - 1)
-    return blocks, scratch
-
-
-def _pack(blocks: Sequence[_Block], start: int) -> None:
-    """Give every block an address so that no two blocks that live at the same time overlap.
-
-    Several orders are tried, each block taking the tightest gap among those placed before it (best fit), and the
-    lowest end wins. Large first is what usually comes closest to the largest live set; while that is not reached,
-    the block that ends highest is placed first and the rest again.
-    """
-    least = start + _largest_live(blocks, ALIGNMENT)
-    pending = [sorted(blocks, key=key) for key in _ORDERS]
-    retries = min(_MOST_RETRIES, _MOST_COMPARISONS // (len(blocks) ** 2 + 1))
-    best: tuple[int, dict[_Block, int]] | None = None
-    for _ in range(len(pending) + retries):
-        order = pending.pop(0)
-        found = _fit(order, start)
-        highest = max(found, key=lambda block: found[block] + block.bytes, default=None)
-        end = start if highest is None else found[highest] + highest.bytes
-        if best is None or end < best[0]:
-            best = (end, found)
-        if highest is None or best[0] <= least:
-            break
-        pending = pending or [[highest, *(block for block in order if block is not highest)]]
-    assert best is not None
-    for block, address in best[1].items():
-        block.address = address
-
-
-_ORDERS: tuple[Callable[[_Block], tuple[int, int]], ...] = (
-    lambda block: (block.first, -block.bytes),
-    lambda block: (block.first - block.last, -block.bytes),
-    lambda block: (-block.bytes * (block.last - block.first + 1), block.first),
-    lambda block: (-block.bytes, block.first),
-)
-_MOST_RETRIES = 40
-_MOST_COMPARISONS = 8_000_000
-
-
-def _fit(blocks: Sequence[_Block], start: int) -> dict[_Block, int]:
-    found: dict[_Block, int] = {}
-    taken: list[tuple[int, int, int, int]] = []  # (address, end, first, last) by address
-    for block in blocks:
-        size = aligned(block.bytes)
-        cursor, best, slack = start, None, None
-        for address, end, first, last in taken:
-            if last < block.first or block.last < first:
-                continue
-            gap = address - cursor
-            if gap >= size and (slack is None or gap < slack):
-                best, slack = cursor, gap
-            cursor = max(cursor, end)
-        found[block] = cursor if best is None else best
-        bisect.insort(taken, (found[block], found[block] + size, block.first, block.last))
-    return found
-
-
-def _largest_live(blocks: Sequence[_Block], alignment: int = 1) -> int:
-    """The most bytes in use at any one step: what no plan can go below."""
-    changes: dict[int, int] = {}
-    for block in blocks:
-        size = -(-block.bytes // alignment) * alignment
-        changes[block.first] = changes.get(block.first, 0) + size
-        changes[block.last + 1] = changes.get(block.last + 1, 0) - size
-    live = most = 0
-    for step in sorted(changes):
-        live += changes[step]
-        most = max(most, live)
-    return most
+        for buffer, (first, last) in spans.items():
+            if first < loop.start <= last:
+                spans[buffer] = first, max(last, loop.stop - 1)
+    blocks: dict[_Owner, Block] = {
+        buffer: Block(buffer.bytes, first, last) for buffer, (first, last) in spans.items()
+    }
+    scratch = [(number, step.kernel.scratch_bytes) for number, step in enumerate(steps)]
+    return blocks | {number: Block(size, number, number) for number, size in scratch if size}
