@@ -11,7 +11,7 @@ from torch_mlir import ir
 
 from tosaic_passes.cost_model import Charge, CostModel
 from tosaic_passes.tile_expression import Expression, is_constant
-from tosaic_passes.tile_windows import Window, shape_of, whole
+from tosaic_passes.tile_windows import VECTOR, Window, shape_of, whole
 from tosaic_passes.weights import numpy_dtype_size
 
 PAGE_BYTES = 65536
@@ -117,14 +117,16 @@ class TilingSearch:
     def _steps(self, axis: int) -> Iterator[int]:
         """Sizes of parts along an axis, each smaller than the one before."""
         extent = self.shape[axis]
-        grain = _CHANNEL_GRAIN if axis == len(self.shape) - 1 else 1
+        last = axis == len(self.shape) - 1
         before, count = extent, 2
         while count <= extent:
             size = -(-extent // count)
-            size = min(-(-size // grain) * grain if size >= grain else size, extent - 1)
-            if size < before:
-                yield size
-            before, count = min(before, size), max(count + 1, count * 9 // 8)
+            for grain in _grains(size) if last else (1,):
+                rounded = min(-(-size // grain) * grain, extent - 1)
+                if rounded < before:
+                    before = rounded
+                    yield rounded
+            count = max(count + 1, count * 9 // 8)
 
     def _possible(self, sizes: Sequence[int]) -> bool:
         """Whether every part can be computed alone."""
@@ -163,6 +165,11 @@ class TilingSearch:
         written = min(written, charge.writes.bit_count())
         accessed = min(read + written, (charge.reads | charge.writes).bit_count())
         return accessed * model.page_access + written * model.page_write
+
+
+def _grains(size: int) -> tuple[int, ...]:
+    """What parts of the last dimension of about this size are multiples of: smaller ones of a vector, or of nothing."""
+    return (_CHANNEL_GRAIN,) if size >= _CHANNEL_GRAIN else (VECTOR, 1)
 
 
 def windows(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[Window]:

@@ -41,6 +41,16 @@ def shape_of(value: ir.Value) -> list[int]:
     return list(ir.RankedTensorType(value.type).shape)
 
 
+VECTOR = 4
+"""Columns of a product that are computed at once. Those behind the last full vector may be added in another order, so
+a part of the columns begins at a vector, and ends at one or with all columns."""
+
+
+def _in_vectors(part: tuple[int, int], extent: int) -> bool:
+    start, size = part
+    return start % VECTOR == 0 and (size % VECTOR == 0 or start + size == extent)
+
+
 def whole(value: ir.Value) -> Window:
     """The window that is the whole tensor."""
     return tuple((0, size) for size in shape_of(value))
@@ -105,7 +115,7 @@ def _channels(
     """Channels of the input and of the weights for a part of the output channels."""
     source = shape_of(op.operands[0])[-1]
     if axis == 0:
-        return (0, source), part
+        return ((0, source), part) if _in_vectors(part, shape_of(weight)[0]) else None
     multiplier = shape_of(weight)[3]  # depthwise: [KH, KW, C, M], output channel c * M + m
     if part[0] % multiplier or part[1] % multiplier:
         return None
@@ -142,6 +152,8 @@ def _spatial(
 def _transpose_convolution(op: ir.Operation, window: Window) -> Demand | None:
     """The rows and columns whose products reach the window, and what is left of the padding, or is cut off by it."""
     source, weight, bias = list(op.operands)[:3]
+    if not _in_vectors(window[-1], shape_of(weight)[0]):
+        return None
     stride, pad = _numbers(op, "stride"), _numbers(op, "out_pad")
     parts, pads = [], []
     for axis, (start, size) in enumerate(window[1:-1]):
@@ -162,14 +174,18 @@ def _transpose_convolution(op: ir.Operation, window: Window) -> Demand | None:
 
 def _matmul(op: ir.Operation, window: Window) -> Demand | None:
     batch, rows, columns = window
-    inner = (0, shape_of(op.operands[0])[2])
+    inner, extent = (0, shape_of(op.operands[0])[2]), shape_of(op.operands[1])[2]
+    if not _in_vectors(columns, extent):
+        return None
     return others(op, (batch, rows, inner), (batch, inner, columns)), {}
 
 
 def _matmul_t(op: ir.Operation, window: Window) -> Demand | None:
     batch, rows, columns = window
     inner = (0, shape_of(op.operands[0])[2])
-    shared = shape_of(op.operands[1])[0] == 1
+    shared, extent = shape_of(op.operands[1])[0] == 1, shape_of(op.operands[1])[1]
+    if not _in_vectors(columns, extent):
+        return None
     return others(op, (batch, rows, inner), ((0, 1) if shared else batch, columns, inner)), {}
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tosaic
@@ -34,6 +35,14 @@ MATMUL = f"""func.func @main(%x: tensor<1x96x256xf32>, %y: tensor<1x256x160xf32>
   %0 = tosa.matmul %x, %y, %z, %z : (tensor<1x96x256xf32>, tensor<1x256x160xf32>, tensor<1xf32>, tensor<1xf32>)
     -> tensor<1x96x160xf32>
   return %0 : tensor<1x96x160xf32>
+}}"""
+WEIGHTS = np.random.default_rng(0).random((4096, 38), np.float32).tobytes().hex()
+COLUMNS_BEHIND_VECTORS = f"""func.func @main(%x: tensor<1x1x4096xf32>) -> tensor<1x1x38xf32> {{
+  {ZERO}
+  %y = "tosa.const"() <{{values = dense<"0x{WEIGHTS}"> : tensor<1x4096x38xf32>}}> : () -> tensor<1x4096x38xf32>
+  %0 = tosa.matmul %x, %y, %z, %z : (tensor<1x1x4096xf32>, tensor<1x4096x38xf32>, tensor<1xf32>, tensor<1xf32>)
+    -> tensor<1x1x38xf32>
+  return %0 : tensor<1x1x38xf32>
 }}"""
 ELEMENTWISE = """func.func @main(%x: tensor<70x600xf32>, %y: tensor<1x600xf32>) -> tensor<70x1xf32> {
   %0 = tosa.exp %x : (tensor<70x600xf32>) -> tensor<70x600xf32>
@@ -94,6 +103,7 @@ CASES = {
         "tosa.depthwise_conv2d", "1x40x40x16", "9x9x16x2", 32, "1x40x40x32", 1, "4, 4, 4, 4"
     ),
     "matmul": MATMUL,
+    "columns behind vectors": COLUMNS_BEHIND_VECTORS,
     "elementwise": ELEMENTWISE,
     "pooling": POOLING,
 }

@@ -67,12 +67,32 @@ def integers(rng: np.random.Generator, dtype: type[np.integer], *shape: int) -> 
     return rng.integers(info.min, info.max + 1, shape).astype(dtype)
 
 
-def ordered_matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """[N, H, C] x [N, C, W] in f32, adding along C from zero on."""
-    found = np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.float32)
-    for c in range(left.shape[2]):
-        found += left[:, :, c, None] * right[:, None, c, :]
-    return found
+def ordered_matmul(left: np.ndarray, right: np.ndarray, constant: bool = False) -> np.ndarray:
+    """[N, H, C] x [N, C, W] in f32, adding along C from zero on; `constant` columns behind whole vectors across."""
+    taps = left.shape[2]
+    sums = Sums(np.zeros((left.shape[0], left.shape[1], right.shape[2]), np.float32))
+    for c in range(taps):
+        sums.add(left[:, :, c, None] * right[:, None, c, :], c)
+    return sums.result(constant and taps >= 24 and taps % 4 == 0)
+
+
+class Sums:
+    """Sums by column in both orders: one by one, and as four partial sums."""
+
+    def __init__(self, start: np.ndarray) -> None:
+        zero = np.zeros_like(start)
+        self.straight, self.partial = start, [start, zero, zero, zero]
+
+    def add(self, products: np.ndarray, innermost: int) -> None:
+        """Add a tap; `innermost` is its place among the innermost taps."""
+        self.straight = self.straight + products
+        self.partial[innermost % 4] = self.partial[innermost % 4] + products
+
+    def result(self, goes_across: bool) -> np.ndarray:
+        """The sums; if they go across, those of columns behind the last full vector as partial sums."""
+        full = self.straight.shape[-1] // 4 * 4 if goes_across else self.straight.shape[-1]
+        across = (self.partial[0] + self.partial[1]) + (self.partial[2] + self.partial[3])
+        return np.concatenate([self.straight[..., :full], across[..., full:]], -1)
 
 
 @dataclass(frozen=True)
@@ -97,18 +117,25 @@ class Geometry:
 
 
 def ordered_convolution(
-    image: np.ndarray, weights: np.ndarray, bias: np.ndarray, geometry: Geometry
+    image: np.ndarray, weights: np.ndarray, bias: np.ndarray, geometry: Geometry, constant: bool = True
 ) -> np.ndarray:
-    """Channels-last convolution in the image's type, adding over window and channels in order, from the bias on."""
-    window = weights.shape[1:-1]
+    """Channels-last convolution in the image's type, adding over window and channels in order, from the bias on.
+
+    Of f32 by `constant` weights the output channels behind whole vectors are added across, if the channels, or the
+    columns of the window over a single channel, come in fours.
+    """
+    window, channels = weights.shape[1:-1], image.shape[-1]
     outputs = geometry.output(image.shape[1:-1], window)
     padded = np.pad(image, ((0, 0), *geometry.pad, (0, 0)))
-    found = np.broadcast_to(bias, (image.shape[0], *outputs, weights.shape[0])).astype(image.dtype)
+    sums = Sums(np.broadcast_to(bias, (image.shape[0], *outputs, weights.shape[0])).astype(image.dtype))
     for tap in np.ndindex(*window):
         seen = padded[:, *_slices(tap, outputs, geometry)]
-        for channel in range(image.shape[-1]):
-            found = found + seen[..., channel, None] * weights[:, *tap, channel]
-    return found
+        for channel in range(channels):
+            products = seen[..., channel, None] * weights[:, *tap, channel]
+            sums.add(products, channel if channels > 1 else tap[-1])
+    innermost = channels if channels > 1 else window[-1] * (geometry.dilation[-1] == 1)
+    in_fours = innermost % 4 == 0 < innermost and channels * np.prod(window) >= 24
+    return sums.result(constant and image.dtype == np.float32 and bool(in_fours))
 
 
 def _slices(tap: Sequence[int], outputs: Sequence[int], geometry: Geometry) -> list[slice]:

@@ -34,7 +34,45 @@ def test_equals_ordered_sums_bit_for_bit(op: str, data: st.DataObject) -> None:
     image, weights = values(rng, batch, *image_sizes, channels), values(rng, outputs, *window, channels)
     bias = values(rng, data.draw(st.sampled_from([1, outputs])))
     found = convolution(op, image, weights, bias, geometry, constant).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry, constant))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 9])
+@pytest.mark.parametrize(
+    ("channels", "window", "pad", "dilation"),
+    [(8, 3, 1, 1), (4, 6, 0, 2), (1, 24, 0, 1), (1, 28, 5, 1), (1, 24, 0, 2), (6, 4, 0, 1)],
+    ids=["channels", "dilated", "one channel", "one channel, padded", "taps apart", "not in fours"],
+)
+def test_few_outputs_are_summed_across(
+    channels: int, window: int, pad: int, dilation: int, outputs: int
+) -> None:
+    rng = np.random.default_rng(0)
+    image, weights = values(rng, 1, 2, 60, channels), values(rng, outputs, 1, window, channels)
+    bias, geometry = values(rng, outputs), Geometry(((0, 0), (pad, pad)), (1, 2), (1, dilation))
+    found = convolution("conv2d", image, weights, bias, geometry).run()
     assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+@pytest.mark.parametrize("channels", [8, 1])
+def test_the_order_of_additions_does_not_depend_on_where_the_input_lies(channels: int) -> None:
+    rng = np.random.default_rng(0)
+    image, weights = values(rng, 1, channels, 40, 40).transpose(0, 3, 2, 1), values(rng, 1, 3, 8, channels)
+    bias, geometry = values(rng, 1), Geometry(((0, 0), (0, 0)), (1, 1), (1, 1))
+    found = convolution("conv2d", image, weights, bias, geometry).run()
+    assert np.array_equal(found, ordered_convolution(image, weights, bias, geometry))
+
+
+def test_one_output_costs_little_more_than_a_quarter_of_four() -> None:
+    """A vector with one column of four would cost as much as a full one."""
+    rng = np.random.default_rng(0)
+    image, geometry = values(rng, 1, 30, 30, 32), Geometry(((0, 0), (0, 0)), (1, 1), (1, 1))
+    costs = [
+        convolution("conv2d", image, values(rng, outputs, 3, 3, 32), values(rng, outputs), geometry)
+        .kernel()
+        .function.cost
+        for outputs in (1, 4)
+    ]
+    assert costs[0] < 0.27 * costs[1]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ def test_equals_ordered_sums_bit_for_bit(n: int, h: int, c: int, w: int, constan
     rng = np.random.default_rng(seed)
     left, right = values(rng, n, h, c), values(rng, n, c, w)
     found = case("matmul", [(left, False), (right, constant)], (n, h, w)).run()
-    assert np.array_equal(found, ordered_matmul(left, right))
+    assert np.array_equal(found, ordered_matmul(left, right, constant))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 9])
+def test_few_columns_are_summed_across(columns: int) -> None:
+    rng = np.random.default_rng(1)
+    left, right = values(rng, 2, 64, 11).transpose(0, 2, 1), values(rng, 2, 64, columns)
+    found = case("matmul", [(left, False), (right, True)], (2, 11, columns)).run()
+    assert np.array_equal(found, ordered_matmul(left, right, constant=True))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,18 @@ def test_agrees_with_scattered_products(
     )
 
 
+@pytest.mark.parametrize("outputs", [1, 6])
+def test_few_outputs_are_summed_across(outputs: int) -> None:
+    rng = np.random.default_rng(0)
+    image, weights = values(rng, 1, 5, 6, 24), values(rng, outputs, 3, 2, 24)
+    bias = values(rng, outputs)
+    convolved = transposed(image, weights, bias, (0, 1, 0, 0), (2, 2))
+    straight = transposed(image, weights, bias, (0, 1, 0, 0), (2, 2), constant=False)
+    expected = scattered(image, weights, bias, convolved)
+    np.testing.assert_allclose(convolved.run(), expected, rtol=2e-5, atol=2e-5)
+    assert convolved.kernel().cost < straight.kernel().cost
+
+
 @given(shapes(), st.integers(1, 5), st.integers(1, 6), st.booleans(), st.integers(0, 1 << 30))
 def test_i8_is_exact(
     shape: dict[str, tuple[int, ...]], channels: int, outputs: int, constant: bool, seed: int

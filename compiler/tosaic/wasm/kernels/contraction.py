@@ -2,8 +2,9 @@
 
     output[row, column] = start[column] + sum over taps of left[row, tap] * right[tap, column]
 
-A row is an output pixel or a matrix row; 4 columns (channels) make a vector. The output is cut into blocks of equal
-register tiles (full tiles and remainders of their own), each block one function of at most `function_bytes`.
+A row is an output pixel or a matrix row; 4 columns (channels) make a vector, or 4 partial sums of one (`across.py`).
+The output is cut into blocks of equal register tiles (full tiles and remainders of their own), each block one function
+of at most `function_bytes`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from tosaic.prices import PriceList
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import KernelOptions
+from tosaic.wasm.kernels.across import join
 from tosaic.wasm.kernels.epilogue import Held
 from tosaic.wasm.kernels.streams import (
     BIAS,
@@ -154,7 +156,8 @@ class _Block:
                 for stream in range(OUTPUT, len(self.c.column_steps))
             ]
             lanes = self._lanes_of(range(vector, vector + len(chains)))
-            self.c.epilogue.store(self.f, offsets, lanes, chains, self.held)
+            results = [partial(join, self.f, chains)] if self.c.sums_across else chains
+            self.c.epilogue.store(self.f, offsets, lanes, results, self.held)
 
         RegisterTile(
             self.f,
@@ -167,7 +170,7 @@ class _Block:
             load_right=self._load_right,
             start=self._start,
             finish=finish,
-            group=self.c.epilogue.group,
+            group=self.c.group,
         ).emit(self.tiling.order)
 
     def _lanes(self, vector: int) -> int:
@@ -190,7 +193,8 @@ class _Block:
             self.f.v128(ZERO)
         elif self.c.start == "scalar":
             self.f.get(BIAS)
-            self.f.memory(f"v128.load{8 * self.c.arithmetic.sum_bytes}_splat")
+            lanes = "zero" if self.c.sums_across else "splat"
+            self.f.memory(f"v128.load{8 * self.c.arithmetic.sum_bytes}_{lanes}")
         else:
             self._load_bias(vector)
 

@@ -1,12 +1,13 @@
 """conv2d, conv3d: NHWC (NDHWC) activations, OHWI (ODHWI) weights.
 
 An output pixel is a row of the contraction, an output channel a column; taps run over the window and then over the
-input channels, both ascending, starting at the bias. Zero padding is a copy into scratch memory (about one
-instruction per element, against hundreds of products per element).
+input channels, both ascending, starting at the bias (channels that fill no vector: `across.py`). Zero padding is a
+copy into scratch memory (about one instruction per element, against hundreds of products per element).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand, View
+from tosaic.wasm.kernels.across import goes_across
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import Numbers, numbers_of
@@ -35,7 +37,11 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         request.attributes["dilation"],
     )
     numbers = numbers_of(request, ZERO_POINTS)
-    place, left = _left(assembly, numbers, window, stride, dilation)
+    channels = weights.shape[-1]
+    innermost = channels if channels > 1 else window[-1] * (dilation[-1] == 1)
+    taps_in_all = math.prod(window) * channels
+    across = goes_across(numbers, request.inputs[WEIGHTS], weights.shape[0], taps_in_all, innermost)
+    place, left = _left(assembly, numbers, window, stride, dilation, across)
     moves = [step * left_stride for step, left_stride in zip(stride, left.strides[1:])]
     taps = [(size, step * left_stride) for size, step, left_stride in zip(window, dilation, left.strides[1:])]
     Product(
@@ -48,6 +54,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         right_taps=tuple(range(1, len(weights.shape))),
         right_columns=0,
         bias=bias_of(assembly, BIAS, numbers),
+        goes_across=across,
     ).contract(Target.whole(assembly))
     return assembly.kernel()
 
@@ -73,8 +80,10 @@ def _left(
     window: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
+    adjacent: bool,
 ) -> tuple[Place, View]:
-    """The input where it lies, or a copy of it with zero borders or with elements of the type that is multiplied."""
+    """The input where it lies, or a copy of it with zero borders or with elements of the type that is multiplied;
+    `adjacent` taps are neighbours in memory."""
     view, pad = assembly.view(INPUT), assembly.request.attributes["pad"]
     borders = [Border(view.shape[0], view.strides[0])]
     touched: list[Sequence[int]] = [range(view.shape[0])]
@@ -86,7 +95,7 @@ def _left(
         touched.append(_taps_reached(outputs, stride[axis], window[axis], dilation[axis]))
     borders.append(Border(view.shape[-1], view.strides[-1]))
     touched.append(range(view.shape[-1]))
-    return left_view(assembly, numbers.left, borders, touched)
+    return left_view(assembly, numbers.left, borders, touched, adjacent)
 
 
 def _taps_reached(outputs: int, stride: int, window: int, dilation: int) -> list[int]:

@@ -40,6 +40,10 @@ class Target:
         views = tuple(assembly.view(k) for k in inputs)
         return cls(assembly.output, assembly.output_place, views, tuple(assembly.read(k) for k in inputs))
 
+    def columns(self, first: int, count: int) -> Target:
+        """A part of the innermost axis."""
+        return self.every([*((0, 1, size) for size in self.output.shape[:-1]), (first, 1, count)])
+
     def every(self, parts: Sequence[tuple[int, int, int]]) -> Target:
         """The part with (first index, step, size) along each axis."""
         whole = [(self.output, self.place), *zip(self.fused, self.fused_places)]

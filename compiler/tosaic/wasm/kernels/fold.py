@@ -116,7 +116,7 @@ def fold_across(
             f.set(accumulator)
 
     moved = _unrolled(f, vectors, _LANES * stride, start, accumulate, _UNROLL // 2)
-    _join(f, fold, accumulators)
+    join_lanes(f, fold, accumulators)
     for index in range(vectors * _LANES, size):
         load_at(f, element, lanes, start, index * stride - moved, step)
         fold.combine(f)
@@ -144,8 +144,8 @@ def _unrolled(
     return trips * unroll * step
 
 
-def _join(f: Function, fold: Fold, rows: Sequence[int]) -> None:
-    """Fold the four lanes of each row into one: row r ends up in lane r."""
+def join_lanes(f: Function, fold: Fold, rows: Sequence[int]) -> None:
+    """Push the folds of the four lanes of each of up to 4 rows: row r in lane r."""
     pairs = [(rows[i], rows[min(i + 1, len(rows) - 1)]) for i in range(0, len(rows), 2)]
     halves = []
     for a, b in pairs:

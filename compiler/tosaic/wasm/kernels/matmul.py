@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand
+from tosaic.wasm.kernels.across import goes_across
 from tosaic.wasm.kernels.assembly import Assembly
 from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import numbers_of
@@ -19,13 +20,14 @@ ZERO_POINTS = ("a_zp", "b_zp")
 
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
-    """Each sum runs over C ascending, starting at zero."""
+    """Each sum runs over C ascending, starting at zero, but for columns that are summed across (`across.py`)."""
     assembly = Assembly(request, prices, options)
     view = assembly.view(0)
     right_taps, right_columns = (1, 2) if request.op == "matmul" else (2, 1)
     numbers = numbers_of(request, ZERO_POINTS)
     borders = [Border(size, stride) for size, stride in zip(view.shape, view.strides)]
-    place, left = left_view(assembly, numbers.left, borders, [range(size) for size in view.shape])
+    across = goes_across(numbers, request.inputs[1], assembly.output.shape[2], view.shape[2], view.shape[2])
+    place, left = left_view(assembly, numbers.left, borders, [range(size) for size in view.shape], across)
     batches, rows, taps = left.strides
     Product(
         assembly,
@@ -37,6 +39,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
         right_batches=(0,),
         right_taps=(right_taps,),
         right_columns=right_columns,
+        goes_across=across,
     ).contract(Target.whole(assembly))
     return assembly.kernel()
 

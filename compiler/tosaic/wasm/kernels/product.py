@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from tosaic.wasm.kernels.epilogue import Epilogue, Target
 from tosaic.wasm.kernels.numbers import Numbers
 from tosaic.wasm.kernels.packing import Packing, RightOperand, pack
 from tosaic.wasm.kernels.staging import Border, Conversion, touched_runs
-from tosaic.wasm.kernels.streams import Axis, collapsed
+from tosaic.wasm.kernels.streams import LANES, Axis, collapsed
+from tosaic.wasm.kernels.tile import F32_ACROSS
 from tosaic.wasm.kernels.tiling import Contraction, Reduction, choose
 
 RIGHT = 1
@@ -26,19 +27,26 @@ _PAIR_BYTES = 4  # the last pair of a run may reach behind it, where it meets ze
 
 
 def left_view(
-    assembly: Assembly, conversion: Conversion, borders: Sequence[Border], touched: Sequence[Sequence[int]]
+    assembly: Assembly,
+    conversion: Conversion,
+    borders: Sequence[Border],
+    touched: Sequence[Sequence[int]],
+    adjacent: bool = False,
 ) -> tuple[Place, View]:
     """Place and view of the left operand (input 0): where it lies, or a copy with zero borders or other elements.
 
-    `touched` are the indices along each axis that are read where it lies.
+    `touched` are the indices along each axis that are read where it lies. If `adjacent`, neighbours along the
+    innermost axis (or the one around it, where that has size 1) are neighbours in memory.
     """
     view = assembly.view(0)
     padded = any(border.before or border.after for border in borders)
-    if conversion.source == conversion.staged and not padded and min(view.strides) >= 0:
+    innermost = view.strides[-1 if view.shape[-1] > 1 else -2]
+    in_place = min(view.strides) >= 0 and (not adjacent or innermost == view.element_bytes)
+    if conversion.source == conversion.staged and not padded and in_place:
         return assembly.read(0, touched_runs(view, touched)), view
     assembly.read(0, touched_runs(view, [range(border.size) for border in borders]))
     pairs = conversion.staged == "i16"  # these are read as pairs of adjacent channels
-    return assembly.padded_copy(0, borders, conversion, _PAIR_BYTES * pairs, reorder=not pairs)
+    return assembly.padded_copy(0, borders, conversion, _PAIR_BYTES * pairs, reorder=not (pairs or adjacent))
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,12 @@ class Bias:
     place: Place | None = None
     step: int = 0
     exact: bool = False
+
+    def of_columns(self, first: int) -> Bias:
+        """That of the columns from `first` on."""
+        if self.place is None:
+            return self
+        return replace(self, place=Place(self.place.param, self.place.offset + first * self.step))
 
     @property
     def start(self) -> str:
@@ -103,9 +117,30 @@ class Product:
     right_batches: tuple[int, ...] = ()
     bias: Bias = NO_BIAS
     right_offset: int = 0
+    goes_across: bool = False
 
     def contract(self, target: Target) -> None:
-        """Add the contraction whose results go to `target`."""
+        """Add the contraction whose results go to `target`; if it `goes_across`, columns that fill no vector apart."""
+        columns = target.output.shape[-1]
+        full = columns - columns % LANES if self.goes_across else columns
+        if full:
+            self._of_columns(0, full)._contract(target.columns(0, full))
+        if full < columns:
+            rest = self._of_columns(full, columns - full)
+            across = replace(rest, numbers=replace(self.numbers, arithmetic=F32_ACROSS))
+            across._contract(target.columns(full, columns - full))
+
+    def _of_columns(self, first: int, count: int) -> Product:
+        """The product with a part of the columns of the right operand."""
+        right, axis = self.right, self.right_columns
+        if count == right.view.shape[axis]:
+            return self
+        assert right.array is not None  # no other goes across
+        view = replace(right.view, shape=(*right.view.shape[:axis], count, *right.view.shape[axis + 1 :]))
+        part = Operand(view, right.array.take(range(first, first + count), axis))
+        return replace(self, right=part, bias=self.bias.of_columns(first))
+
+    def _contract(self, target: Target) -> None:
         assembly = self.assembly
         reduction, operand = self._taps()
         in_place = self._is_read_in_place(operand)
@@ -133,7 +168,7 @@ class Product:
         """The taps with adjacent axes merged into the run, on both sides alike."""
         axes = list(zip(self.right.view.shape, self.right.view.strides))
         loops = [(size, left, axes[d][1]) for (size, left), d in zip(self.left_taps, self.right_taps)]
-        if self.numbers.arithmetic.width == 1:  # (pairs are neighbours)
+        if self.numbers.arithmetic.width != 2:  # (pairs are neighbours along the last axis)
             loops = [loop for loop in loops if loop[0] != 1] or loops[-1:]
         run, left_step, right_step = loops.pop()
         while loops and (loops[-1][0] == 1 or loops[-1][1:] == (run * left_step, run * right_step)):

@@ -30,7 +30,8 @@ class Arithmetic:
 
     A left operand is 4 bytes, spread over the lanes: one number, or a pair of i16 that meets a pair of right-hand
     numbers in each lane (`width` numbers of the reduction are one tap). `load_right` loads the `right_bytes` of a
-    vector, that is of `lanes` columns.
+    vector, that is of `lanes` columns. With several `partial_sums` an accumulator holds those of one column, and a
+    left operand is a vector too.
     """
 
     load_left: str
@@ -40,14 +41,16 @@ class Arithmetic:
     add: str
     width: int = 1
     lanes: int = LANES
+    partial_sums: int = 1
 
     @property
     def sum_bytes(self) -> int:
         """Bytes of an accumulator's lane."""
-        return 16 // self.lanes
+        return 16 // (self.lanes * self.partial_sums)
 
 
 F32 = Arithmetic("v128.load32_splat", "v128.load", 16, "f32x4.mul", "f32x4.add")
+F32_ACROSS = Arithmetic("v128.load", "v128.load", 16, "f32x4.mul", "f32x4.add", 4, 1, 4)
 I16_BY_I8 = Arithmetic("v128.load32_splat", "v128.load8x8_s", 8, "i32x4.dot_i16x8_s", "i32x4.add", 2)
 I16_BY_I16 = Arithmetic("v128.load32_splat", "v128.load", 16, "i32x4.dot_i16x8_s", "i32x4.add", 2)
 I32 = Arithmetic("v128.load32_splat", "v128.load", 16, "i32x4.mul", "i32x4.add")

@@ -11,8 +11,9 @@ from functools import lru_cache
 
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import KernelOptions
+from tosaic.wasm.kernels.across import joined_ends_of
 from tosaic.wasm.kernels.epilogue import Ends, Epilogue, ends_of
-from tosaic.wasm.kernels.streams import Axis, Group, nearly_equal
+from tosaic.wasm.kernels.streams import LANES, Axis, Group, nearly_equal
 from tosaic.wasm.kernels.tile import Arithmetic, Loops, operand_locals
 
 _LARGEST_SIDE = 32  # rows or vectors of a tile
@@ -67,6 +68,23 @@ class Contraction:
     @property
     def vectors(self) -> int:
         return -(-self.columns // self.arithmetic.lanes)
+
+    @property
+    def sums_across(self) -> bool:
+        """Whether each vector holds the partial sums of a column."""
+        return self.arithmetic.partial_sums > 1
+
+    @property
+    def group(self) -> int:
+        """How many vectors side by side are finished at once."""
+        return LANES if self.sums_across else self.epilogue.group
+
+    def ends(self, prices: PriceList, vectors: int) -> Ends:
+        """What the ends of so many vectors take."""
+        still = self.epilogue.still_inputs(self.rows)
+        if self.sums_across:
+            return joined_ends_of(self.epilogue, prices, vectors, still)
+        return ends_of(self.epilogue, prices, vectors, still)
 
 
 @dataclass(frozen=True)
@@ -204,15 +222,14 @@ class _Columns:
     @classmethod
     def of(cls, c: Contraction, vectors: int, prices: PriceList) -> _Columns:
         found = panels(c.columns, vectors, c.arithmetic.lanes)
-        still = c.epilogue.still_inputs(c.rows)
-        ends = [ends_of(c.epilogue, prices, panel.width, still) for panel in found]
+        ends = [c.ends(prices, panel.width) for panel in found]
         return cls(
             vectors,
             -(-c.vectors // vectors),
             c.vectors,
             len(found),
-            c.epilogue.group,
-            ends_of(c.epilogue, prices, vectors, still),
+            c.group,
+            c.ends(prices, vectors),
             sum(panel.count * end.cost for panel, end in zip(found, ends)),
         )
 

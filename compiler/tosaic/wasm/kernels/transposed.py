@@ -8,11 +8,13 @@ every s-th row and t-th column of the output. Sums start at the bias and run ove
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tosaic.prices import PriceList
 from tosaic.wasm.kernel import Kernel, KernelOptions, KernelRequest, Operand, View
+from tosaic.wasm.kernels.across import goes_across
 from tosaic.wasm.kernels.assembly import Assembly, Place
 from tosaic.wasm.kernels.epilogue import Target
 from tosaic.wasm.kernels.numbers import numbers_of
@@ -59,9 +61,21 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
     ]
     numbers = numbers_of(request, ZERO_POINTS)
     borders = [_border(assembly.view(INPUT), axis, axes) for axis in range(4)]
-    place, left = left_view(assembly, numbers.left, borders, [range(border.size) for border in borders])
+    channels = weights.shape[3]
+    across = {
+        phase: goes_across(
+            numbers,
+            request.inputs[WEIGHTS],
+            output.shape[3],
+            math.prod(p.taps for p in phase) * channels,
+            channels if channels > 1 else 0,
+        )
+        for phase in itertools.product(*axes)
+    }
+    touched = [range(border.size) for border in borders]
+    place, left = left_view(assembly, numbers.left, borders, touched, any(across.values()))
     bias, whole = bias_of(assembly, BIAS, numbers), Target.whole(assembly)
-    for phase in itertools.product(*axes):
+    for phase, goes in across.items():
         first = [p.input + border.before for p, border in zip(phase, borders[1:3])]
         start = sum(index * step for index, step in zip(first, left.strides[1:3]))
         taps = [(p.taps, step) for p, step in zip(phase, left.strides[1:3])]
@@ -84,6 +98,7 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> 
             right_columns=0,
             bias=bias,
             right_offset=offset,
+            goes_across=goes,
         ).contract(target)
     return assembly.kernel()
 
