@@ -26,7 +26,7 @@ from tosaic.artifact.modules import (
 )
 from tosaic.border import complete_border, refuse_flat_results, refuse_open_border
 from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
-from tosaic.files import replacing, write_file
+from tosaic.files import check_place, replacing, write_file
 from tosaic.mlir_inputs import bind_inputs, infer_shapes
 from tosaic.options import CompileOptions, Options
 from tosaic.policy import DEFAULT_POLICY, Policy
@@ -123,7 +123,10 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
         raise TosaicError(
             f"'{output}' is neither {TEXT_SUFFIX} nor {BYTECODE_SUFFIX}", "name such a file with -o"
         )
+    check_place(output)
     program = _to_mlir(model, options)
+    if stage is Emit.ONNX and not _is_onnx(program):
+        raise TosaicError("the model is TOSA, which has no ONNX stage", "give --emit=tosa")
     if stage is not Emit.ONNX:
         _to_tosa(program, options)
         refuse_flat_results(program)
@@ -132,9 +135,9 @@ def emit_module(model: Model, stage: Emit, output: Path, options: CompileOptions
     if output.suffix == TEXT_SUFFIX:
         write_file(output, to_text(program.module))
         return
-    with replacing(output) as temporary:
-        # MLIR writes the file by its name: through a Python file the weights would be in memory once more.
-        program.module.operation.write_bytecode(str(temporary))
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        # By the name of the file a full disk would abort the process; so, one weight at a time is copied.
+        program.module.operation.write_bytecode(file)
 
 
 def compile_to_canister(model: Model, options: CompileOptions) -> Compilation:

@@ -20,6 +20,17 @@ def map_file(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+def check_place(path: Path) -> None:
+    """Refuse, before any work is done, a path where no file can be written. Raises TosaicError."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise TosaicError(f"cannot write '{path}': it is a folder")
+    if not folder.is_dir():
+        raise TosaicError(f"cannot write '{path}': there is no folder '{folder}'")
+    if not os.access(folder, os.W_OK):
+        raise TosaicError(f"cannot write '{path}': no permission to write in '{folder}'")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A new file beside `path`, to be written by its name, which then takes the place of `path`.

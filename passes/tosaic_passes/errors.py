@@ -26,6 +26,10 @@ class TosaicError(Exception):
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
+class UsageError(TosaicError):
+    """What was asked for makes no sense, whatever the model is: the tools exit with 2."""
+
+
 class LimitTooSmallError(TosaicError):
     """A piece of the program fits no message: `what` needs at least `needed` instructions, more than the `limit`."""
 

@@ -20,7 +20,7 @@ from torch_mlir.passmanager import PassManager
 
 from tosaic_passes import PASSES, PRESETS, pass_class
 from tosaic_passes.diagnostics import Diagnostic, from_error, place_of
-from tosaic_passes.errors import TosaicError
+from tosaic_passes.errors import TosaicError, UsageError
 from tosaic_passes.program import Program
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class NativePass:
 Element = Pass | NativePass
 
 
-class PipelineError(TosaicError):
+class PipelineError(UsageError):
     """The text of a pipeline is wrong: brackets, an unknown pass, an option."""
 
 

@@ -90,12 +90,56 @@ def test_output_that_is_no_artifact_is_left_alone(command, tmp_path, output):
         "compile model.onnx -o out --dim three",
         "compile model.onnx -o out --input-shape x:1,eight",
         "run out --input x",
+        "run out --seed=-1",
         "walk",
         "",
     ],
 )
 def test_wrong_usage_is_exit_2(command, arguments):
     assert command(*arguments.split())[0] == Exit.USAGE
+
+
+SENSELESS = {
+    "compile model.onnx -o x.mlir --emit=tosa -b 1 --limit 9": "--limit has no effect with --emit=tosa",
+    "compile model.onnx -o x.mlir --emit=onnx -b 1 --float64-as-float32": "--float64-as-float32 has no effect",
+    "compile model.onnx -o x.mlir --emit=tosa -b 1 --access controllers": "--access has no effect with",
+    "compile model.onnx -o x.mlir --emit=tosa -b 1 --weights=uploaded": "--weights has no effect with",
+    "compile model.onnx -o x.mlir --emit=segments -b 1 --no-weights-private": "--no-weights-private has no",
+    "compile model.onnx -o x.mlir --emit=segments -b 1 --check": "--check has no effect with --emit=segments",
+    "compile model.onnx -o x.mlir --emit=segments -b 1 --report r.html": "--report has no effect with",
+    "compile model.onnx -o x.mlir --emit=segments -b 1 --json": "--json has no effect with --emit=segments",
+    "compile model.onnx -o x.mlirbc -b 1": "'x.mlirbc' would be the folder of an artifact; give --emit=tosa",
+    "compile model.mlir -o x --check": "--check compares with an ONNX runtime, which reads no other models",
+    "compile model.onnx -o x --dim N=1 --dim N=2": "--dim is given 2 times for 'N'; give it once",
+    "compile model.onnx -o x --input-shape 1,8 --input-shape 2,8": "--input-shape is given 2 times; give",
+    "compile model.onnx -o x --constant x=a.npy --constant x=b.npy": "--constant is given 2 times for 'x'",
+    "run x --input x=a.npy --input x=b.npy": "--input is given 2 times for 'x'; give it once",
+    "run x --format npz": "--format has no effect without --output; give --output as well",
+    "verify x --constant x=a.npy": "--constant has no effect without --model; give --model as well",
+}
+
+
+@pytest.mark.parametrize("arguments", SENSELESS)
+def test_options_that_make_no_sense_together(command, tmp_path, arguments):
+    before = sorted(tmp_path.iterdir())
+    code, out, err = command(*arguments.split())
+    assert (code, out, err.count("\n")) == (Exit.USAGE, "", 1)
+    assert SENSELESS[arguments] in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+MEANINGFUL = [
+    "model.onnx -o x.mlir --emit=segments -b 1 --limit 9000000 --access controllers --weights=uploaded",
+    "model.onnx -o x.mlir --emit=tosa -b 1 --float64-as-float32",
+    "model.onnx -o x.mlirbc --emit=onnx --constant x=right.npy",
+    "model.onnx -o x --input-shape x:1,8 --check=1 --report r.html --json -v",
+    "model.onnx -o x --input-shape [1x8] --limit 9000000 --weights=uploaded --no-weights-private",
+]
+
+
+@pytest.mark.parametrize("arguments", MEANINGFUL)
+def test_options_that_work_together(command, arguments):
+    assert command("compile", *arguments.split())[0] == Exit.DONE
 
 
 RUN_REFUSED = {

@@ -69,6 +69,11 @@ def format_name(text: str) -> Format:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 on."""
+    return _size(text)
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     number = _size(text)

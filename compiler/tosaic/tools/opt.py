@@ -15,7 +15,7 @@ from tosaic.artifact.modules import BYTECODE_SUFFIX, new_context, parse_module, 
 from tosaic.errors import TosaicError
 from tosaic.files import write_file
 from tosaic.tools import diagnostics
-from tosaic.tools.exits import Exit, report_bug, version_text
+from tosaic.tools.exits import Exit, run_command, version_text
 from tosaic.tools.sources import STDIN, Source, read_source
 from tosaic_passes import PASSES, PRESETS, pass_class
 from tosaic_passes.diagnostics import Diagnostic, from_mlir
@@ -42,28 +42,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code."""
     options = _parser().parse_args(arguments)
     options.emit_bytecode |= options.output.endswith(BYTECODE_SUFFIX)
-    command = ["tosaic-opt", *(sys.argv[1:] if arguments is None else arguments)]
-    source: Source | None = None
-    try:
-        if options.version:
-            print(version_text())
-            return Exit.DONE
-        if options.list_passes:
-            return _list_passes()
-        elements = _with_printing(parse_pipeline(options.pipeline, _cost_model), options)
-        if options.dump_pass_pipeline:
-            print(pipeline_text(elements), file=sys.stderr)
-        source = read_source(options.file)
-        return _process(source, elements, options)
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return Exit.USAGE
-    except TosaicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return Exit.REFUSED
-    except Exception as error:
-        module = source.content if source is not None and isinstance(source.content, str) else ""
-        return report_bug(error, command, module)
+    sources: list[Source] = []
+    return run_command(
+        ["tosaic-opt", *(sys.argv[1:] if arguments is None else arguments)],
+        lambda: _work(options, sources),
+        lambda: "".join(source.content for source in sources if isinstance(source.content, str)),
+    )
+
+
+def _work(options: argparse.Namespace, sources: list[Source]) -> int:
+    """What the options ask for. The source that is read is noted in `sources`, for the reproducer of a bug."""
+    if options.version:
+        print(version_text())
+        return Exit.DONE
+    if options.list_passes:
+        return _list_passes()
+    elements = _with_printing(parse_pipeline(options.pipeline, _cost_model), options)
+    if options.dump_pass_pipeline:
+        print(pipeline_text(elements), file=sys.stderr)
+    sources.append(read_source(options.file))
+    return _process(sources[0], elements, options)
 
 
 @dataclass
@@ -199,6 +197,8 @@ def _write(outputs: list[str | bytes], options: argparse.Namespace) -> None:
         content: str | bytes = b"".join(o for o in outputs if isinstance(o, bytes))
     else:
         content = SPLIT_MARK.join(o for o in outputs if isinstance(o, str))
+    if options.output == STDIN and sys.stdout is None:
+        raise TosaicError("the standard output is closed", "name a file with -o")
     if options.output != STDIN:
         write_file(Path(options.output), content)
     elif isinstance(content, str):

@@ -71,6 +71,8 @@ class Source:
 
 def read_source(file: str) -> Source:
     """The source in a file, or on stdin for `-`. Raises TosaicError when it cannot be read."""
+    if file == STDIN and sys.stdin is None:
+        raise TosaicError("the standard input is closed", "name a file")
     if file == STDIN:
         return _source("<stdin>", sys.stdin.buffer.read(), None)
     path = Path(file)

@@ -37,7 +37,7 @@ def _command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], None], help: str
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help)
-    parser.set_defaults(command=function, verbose=False)
+    parser.set_defaults(command=function, command_name=name, default_of=parser.get_default, verbose=False)
     parser.add_argument("source", type=Path, metavar="IN", help=f"a file of tensors: {suffixes()}")
     return parser
 

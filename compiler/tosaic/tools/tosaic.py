@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tosaic.errors import TosaicError
-from tosaic.printable import printable
-from tosaic.tensors.formats import suffixes
+from tosaic.files import check_place
+from tosaic.tensors.formats import format_named, suffixes
 from tosaic.tools import arguments, store, tensor
-from tosaic.tools.exits import Exit, report_bug, version_text
+from tosaic.tools.combinations import refuse_senseless
+from tosaic.tools.exits import run_command, version_text
 
 if TYPE_CHECKING:
     from tosaic.model import ExecutedMessage
@@ -26,17 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING
     )
-    try:
-        command: Callable[[argparse.Namespace], None] = options.command
+    command: Callable[[argparse.Namespace], None] = options.command
+
+    def work() -> None:
+        refuse_senseless(options)
         command(options)
-        return Exit.DONE
-    except TosaicError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return Exit.REFUSED
-    except KeyboardInterrupt:
-        return Exit.REFUSED
-    except Exception as error:
-        return report_bug(error, ["tosaic", *(sys.argv[1:] if argv is None else argv)])
+
+    return run_command(["tosaic", *(sys.argv[1:] if argv is None else argv)], work)
 
 
 def _compile(options: argparse.Namespace) -> None:
@@ -49,6 +45,8 @@ def _compile(options: argparse.Namespace) -> None:
         driver.emit_module(options.model, stage, Path(options.output), compile_options)
         return
     folder.check_target(Path(options.output))
+    if options.report:
+        check_place(Path(options.report))
     compilation = driver.compile_to_canister(options.model, compile_options)
     if options.check:
         _check(options, compilation)
@@ -68,8 +66,6 @@ def _check(options: argparse.Namespace, compilation: Any) -> None:
     from tosaic.check import check_against_onnx
     from tosaic.model import Model
 
-    if Path(options.model).suffix != ".onnx":
-        raise TosaicError("--check compares with an ONNX runtime", "give the model as .onnx")
     uploads = contents.upload_files(compilation)
     model = Model(contents.manifest(compilation), compilation.canister.wasm, uploads.__getitem__)
     check_against_onnx(model, Path(options.model), options.check)
@@ -87,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
         names = ", ".join(f"'{name}'" for name in missing)
         print(f"no --input for {names}: random values of seed {options.seed}", file=sys.stderr)
     result = model.run({**model.random_inputs(options.seed), **given}, options.wire)
-    written = arguments.write_outputs(result.outputs, output, options.format)
+    written = arguments.write_outputs(result.outputs, output, options.format or format_named("npy"))
     if not options.json:
         print(messages_table(result.messages))
         for name, file in written.items():
@@ -262,7 +258,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add(
         "--format",
         type=arguments.format_name,
-        default="npy",
         metavar="FORMAT",
         help=f"of the outputs: {suffixes()} (.npy)",
     )
@@ -278,7 +273,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="run it here, or on the PocketIC server that POCKET_IC_BIN names (local)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
+    add("--seed", type=arguments.whole, default=0, metavar="N", help="of random inputs (0)")
     add("--json", action="store_true", help="print messages, costs and files")
 
 
@@ -327,7 +322,7 @@ def _command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], None], help: str
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help)
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, command_name=name, default_of=parser.get_default)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done, on stderr")
     return parser
 
