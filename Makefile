@@ -25,7 +25,7 @@ fuzz: .venv/test ## the differential tests with many random cases
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm tests/tensors
 
 conformance: .venv/test ## Arm's conformance cases for TOSA, 200 an operator
-	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py
+	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py --jobs $(JOBS)
 
 bench: .venv/test ## the figures of the README; MODELS=DIR: of other models
 	$(BIN)/python benchmarks/run.py $(if $(MODELS),--models $(MODELS)) $(if $(PRICES),--prices $(PRICES))

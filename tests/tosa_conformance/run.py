@@ -14,12 +14,14 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
 REFUSED = HERE / "refused.txt"
 
-_BATCH = 50
+_BATCH = 250
+"""Cases that one process judges, one after the other."""
 BEYOND = r"dim|.*_shape|.*_block_scaled.*"
 """Operators on shapes and on MX blocks, whose extensions the compiler does not take."""
 
@@ -44,6 +46,13 @@ def operators() -> list[str]:
     return sorted(name for name in found if not re.fullmatch(BEYOND, name))
 
 
+def outcomes(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict]]]:
+    """The operators and what became of their cases; so many are under way at a time as there are jobs."""
+    names = list(filter(re.compile(arguments.operators).fullmatch, operators()))
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        yield from zip(names, pool.map(lambda name: list(verdicts(name, arguments)), names))
+
+
 def generated(folder: Path, operator: str, arguments: argparse.Namespace) -> list[Path]:
     """The cases of an operator in a folder, written by a process of its own."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,8 +65,9 @@ def generated(folder: Path, operator: str, arguments: argparse.Namespace) -> lis
     return sorted(path.parent for path in folder.glob("*/*/desc.json"))
 
 
-def verdicts(folder: Path, operator: str, arguments: argparse.Namespace) -> Iterator[dict]:
+def verdicts(operator: str, arguments: argparse.Namespace) -> Iterator[dict]:
     """What became of the cases of an operator; with --resume those that an earlier run has judged stand."""
+    folder = arguments.folder / operator
     record = folder / "verdicts.jsonl"
     if not (arguments.resume and record.exists()):
         cases = generated(folder, operator, arguments)
@@ -75,21 +85,21 @@ def verdicts(folder: Path, operator: str, arguments: argparse.Namespace) -> Iter
 
 
 def judged(cases: Sequence[Path]) -> Iterator[dict]:
-    """The verdicts, from processes of their own: if one dies, the case that it was at has crashed."""
+    """The verdicts as they come, from processes of their own: if one dies, the case that it was at has crashed."""
     waiting = list(cases)
     while waiting:
-        batch = [str(path) for path in waiting[:_BATCH]]
-        command = [sys.executable, str(HERE / "judge.py"), *batch]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
-        )
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        yield from found
-        if len(found) < len(batch):
-            case = waiting[len(found)].name
-            yield {"case": case, "verdict": "crashed", "reason": f"the process ended with {done.returncode}"}
-            found.append({})
-        waiting = waiting[len(found) :]
+        batch = waiting[:_BATCH]
+        command = [sys.executable, str(HERE / "judge.py"), *map(str, batch)]
+        count = 0
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as judge:
+            for line in judge.stdout or ():
+                count += 1
+                yield json.loads(line)
+        if count < len(batch):
+            reason = f"the process ended with {judge.returncode}"
+            yield {"case": batch[count].name, "verdict": "crashed", "reason": reason}
+            count += 1
+        waiting = waiting[count:]
 
 
 def reason_class(reason: str) -> str:
@@ -105,25 +115,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--operators", default=".*", help="a regular expression")
     parser.add_argument("--options", help="options of the generator, instead of our own")
     parser.add_argument("--folder", type=Path, default=Path("build/conformance"))
+    parser.add_argument("--jobs", type=int, default=1, help="operators at a time")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
     parser.add_argument("--accept", action="store_true", help="write refused.txt from this run")
     arguments = parser.parse_args(words)
     refusals: dict[str, list[str]] = defaultdict(list)
     bad = []
-    for operator in filter(re.compile(arguments.operators).fullmatch, operators()):
-        counts: Counter = Counter()
-        for verdict in verdicts(arguments.folder / operator, operator, arguments):
-            counts[verdict["verdict"]] += 1
+    for operator, found in outcomes(arguments):
+        for verdict in found:
             if verdict["verdict"] == "refused":
                 refusals[reason_class(verdict["reason"])].append(verdict["case"])
             elif verdict["verdict"] != "held":
                 bad.append(verdict)
                 print(f"  {verdict['verdict']}: {verdict['case']}: {verdict['reason']}")
-        print(
-            f"{operator:24}",
-            ", ".join(f"{name} {count}" for name, count in sorted(counts.items())),
-            flush=True,
-        )
+        counts = sorted(Counter(verdict["verdict"] for verdict in found).items())
+        print(f"{operator:24}", ", ".join(f"{name} {count}" for name, count in counts), flush=True)
     if arguments.accept:
         _write(refusals)
     surprising = sorted(set(refusals) - set(known_refusals()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -272,6 +273,7 @@ def _target(module: ir.Module) -> str:
     return str(attributes["tosa.target_env"]) if "tosa.target_env" in attributes else ""
 
 
+@functools.cache
 def _version(name: str) -> str:
     try:
         return metadata.version(name)
