@@ -21,6 +21,7 @@ from typing import ClassVar
 from torch_mlir import ir
 
 from tosaic_passes.program import Program
+from tosaic_passes.regions import copy_body
 
 _BRANCH = "tosa.cond_if"
 _MAY_TRAP = frozenset({"tosa.gather", "tosa.scatter", "tosa.row_gather", "tosa.while_loop", _BRANCH})
@@ -55,22 +56,10 @@ def _may_trap(operation: ir.Operation) -> bool:
 def _convert(operation: ir.Operation) -> None:
     condition, *operands = operation.operands
     with ir.InsertionPoint(operation), operation.location:
-        taken, other = (_copy_body(region.blocks[0], operands) for region in operation.regions)
+        taken, other = (copy_body(region.blocks[0], operands) for region in operation.regions)
         for result, values in zip(operation.results, zip(taken, other)):
             result.replace_all_uses_with(_select(condition, values, result.type))
     operation.erase()
-
-
-def _copy_body(block: ir.Block, operands: list[ir.Value]) -> list[ir.Value]:
-    """Copy the ops of a branch to the insertion point; the values that it yields."""
-    values: dict[ir.Value, ir.Value] = dict(zip(block.arguments, operands))
-    *body, terminator = block.operations
-    for view in body:
-        copy = view.operation.clone()
-        for index, operand in enumerate(copy.operands):
-            copy.operands[index] = values.get(operand, operand)
-        values.update(zip(view.operation.results, copy.results))
-    return [values.get(value, value) for value in terminator.operation.operands]
 
 
 def _select(condition: ir.Value, values: tuple[ir.Value, ir.Value], type: ir.Type) -> ir.Value:

@@ -3,6 +3,9 @@
 Every part counts its own trips from 0 and hands its states to the next one. Where the number of trips is known for
 sure, the count alone ends a part; else the loop's own condition does so as well, and the parts behind it then make no
 trip.
+
+Where not even one trip fits, the trips are laid out behind one another, each in a branch of its own unless their number
+is sure; so the ops of a trip are cut like any others.
 """
 
 from __future__ import annotations
@@ -13,21 +16,64 @@ import numpy as np
 from torch_mlir import ir
 
 from tosaic_passes.cost_model import CostModel, KernelCost, Trips, message_instructions
+from tosaic_passes.regions import copy_body
 
 _MARGIN = 1.01
+_MOST_OPS = 4096
+"""Of the trips of a loop that are laid out: the code grows with each."""
 
 
 def trips_within(kernel: KernelCost, trips: Trips, room: int, model: CostModel) -> int:
     """How many trips of a loop take at most `room` together, page touches included; 0 if none."""
-    pages = message_instructions(model, kernel.charge) - kernel.charge.instructions
-    a_trip = math.ceil(kernel.charge.instructions / trips.most * _MARGIN)
+    pages, a_trip = _costs(kernel, trips, model)
     return max(0, (room - pages) // a_trip)
 
 
 def least_cost(kernel: KernelCost, trips: Trips, model: CostModel) -> int:
     """What one trip takes."""
+    return sum(_costs(kernel, trips, model))
+
+
+def _costs(kernel: KernelCost, trips: Trips, model: CostModel) -> tuple[int, int]:
+    """What the pages of a loop take, and about what a trip does."""
     pages = message_instructions(model, kernel.charge) - kernel.charge.instructions
-    return pages + math.ceil(kernel.charge.instructions / trips.most * _MARGIN)
+    return pages, math.ceil(kernel.charge.instructions / max(trips.most, 1) * _MARGIN)
+
+
+def can_be_laid_out(loop: ir.Operation, trips: Trips) -> bool:
+    """Whether the trips behind one another are not too many ops; a loop may make none."""
+    ops = sum(len(list(region.blocks[0].operations)) for region in loop.regions)
+    return ops * trips.most <= _MOST_OPS
+
+
+def lay_out_trips(loop: ir.Operation, trips: Trips) -> None:
+    """Put the trips of a loop in its place, one behind the other. Needs a context."""
+    states = list(loop.operands)
+    test, body = (region.blocks[0] for region in loop.regions)
+    with ir.InsertionPoint(loop), loop.location:
+        for _ in range(trips.most):
+            if trips.exact:
+                states = copy_body(body, states)
+            else:
+                (goes_on,) = copy_body(test, states)
+                states = _trip_if(goes_on, body, states)
+    for old, new in zip(loop.results, states):
+        old.replace_all_uses_with(new)
+    loop.erase()
+
+
+def _trip_if(goes_on: ir.Value, body: ir.Block, states: list[ir.Value]) -> list[ir.Value]:
+    """A branch that makes a trip if the flag says so, and else leaves the states as they are."""
+    types = [state.type for state in states]
+    branch = ir.Operation.create("tosa.cond_if", types, [goes_on, *states], regions=2)
+    for region, makes_trip in zip(branch.regions, (True, False)):
+        block = region.blocks.append(*types, arg_locs=[branch.location] * len(types))
+        with ir.InsertionPoint(block):
+            arguments = list(block.arguments)
+            ir.Operation.create(
+                "tosa.yield", operands=copy_body(body, arguments) if makes_trip else arguments
+            )
+    return list(branch.results)
 
 
 def cut_loop(loop: ir.Operation, trips: Trips, size: int) -> None:

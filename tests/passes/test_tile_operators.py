@@ -153,6 +153,20 @@ def test_a_loop_that_may_end_early_is_cut_too(tmp_path: Path) -> None:
     assert found.outputs["output"].tobytes() == whole.run(inputs).outputs["output"].tobytes()
 
 
+@pytest.mark.parametrize("test", ["tosa.yield %more : tensor<i1>", EARLY], ids=["counted", "early"])
+def test_trips_that_do_not_fit_are_cut_themselves(test: str, tmp_path: Path) -> None:
+    source = tmp_path / "model.mlir"
+    source.write_text(LOOP.format(test=test))
+    whole = tosaic.load(tosaic.compile_model(source, tmp_path / "whole"))
+    limit = 3_900_000  # less than a trip and the reply
+    parts = tosaic.load(tosaic.compile_model(source, tmp_path / "parts", limit_instructions=limit))
+    inputs = whole.random_inputs(3)
+    found = parts.run(inputs)
+    assert all(m.metered <= m.predicted <= limit for m in found.messages)
+    assert all(m.metered == m.predicted for m in found.messages if m.exact)
+    assert found.outputs["output"].tobytes() == whole.run(inputs).outputs["output"].tobytes()
+
+
 def test_parts_are_valid_tosa(tmp_path: Path) -> None:
     source = tmp_path / "model.mlir"
     source.write_text(CASES["strided rows"])

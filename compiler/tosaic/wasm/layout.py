@@ -99,8 +99,8 @@ class _Layout:
                 self.places.setdefault(border.value, place)
         self._place_parts()
         tasks = [task for cluster in self.clusters for task in self._calls(cluster)]
-        found = [self._place(border.value) for border in self.graph.outputs]
-        return [*tasks, *self._copies(found, outputs)]
+        values = [border.value for border in self.graph.outputs]
+        return [*tasks, *(call for pair in zip(values, outputs) for call in self._brought(*pair))]
 
     # Places
 
@@ -282,8 +282,8 @@ class _Layout:
             for i, (state, value) in enumerate(zip(states, node.outputs))
         ]
         goes_on = Placed(Buffer(1), _dense(test.outputs[0].value))
-        for value, start, state in zip(node.inputs, starts, states):
-            yield from self._started(value, start, state)
+        for value, state in zip(node.inputs, states):
+            yield from self._brought(value, state)
         yield Loop(
             self._region(test, inputs, [goes_on]),
             _condition(goes_on),
@@ -292,12 +292,12 @@ class _Layout:
             node.attributes["exact"],
         )
 
-    def _started(self, value: Value, start: Placed, state: Placed) -> Iterator[Call]:
-        """Bring a state to its first value."""
+    def _brought(self, value: Value, target: Placed) -> Iterator[Call]:
+        """Have a value in a place."""
         if value.array is not None and _is_uniform(value.array):
-            yield _call("elementwise", [], [state], _constant(value.element, scalar(value.array)))
+            yield _call("elementwise", [], [target], _constant(value.element, scalar(value.array)))
         else:
-            yield from self._copies([start], [state])
+            yield from self._copies([self._place(value)], [target])
 
     def _region(self, graph: Graph, inputs: Sequence[Placed], outputs: Sequence[Placed]) -> list[Task]:
         return _Layout(graph, clusters(graph), self.border_itemsize).run_region(inputs, outputs)
