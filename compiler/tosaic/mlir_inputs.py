@@ -24,10 +24,9 @@ from tosaic.open_inputs import OpenInput, bind_open_inputs
 from tosaic.options import CompileOptions
 from tosaic_passes.border import NAME, entries
 from tosaic_passes.diagnostics import place_of
-from tosaic_passes.functions import find_function
+from tosaic_passes.functions import find_function, nested_operations
 from tosaic_passes.pipeline import Element, run_pipeline
 from tosaic_passes.program import Program
-from tosaic_passes.segments import nested_operations
 from tosaic_passes.weights import numpy_dtype
 
 
@@ -113,8 +112,7 @@ def _bind_constants(
 
 
 def _open_operations(main: func.FuncOp) -> Iterator[ir.Operation]:
-    body = [operation.operation for operation in main.entry_block.operations]
-    for operation in nested_operations(body):
+    for operation in nested_operations(main.entry_block.operations):
         if any(
             isinstance(value.type, ir.ShapedType) and not _is_static(value.type)
             for value in operation.results

@@ -17,12 +17,12 @@ becomes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
 
+from tosaic_passes.functions import nested_operations
 from tosaic_passes.onnx_to_tosa import fourier
 from tosaic_passes.onnx_to_tosa.builder import TosaBuilder
 from tosaic_passes.onnx_to_tosa.dtypes import FLOAT32
@@ -41,17 +41,9 @@ class ConvertFftToMatmulPass:
 
     def run(self, program: Program) -> None:
         with program.context, ir.Location.unknown():
-            for operation in list(_transforms_in(program.module.operation)):
+            found = [op for op in nested_operations([program.module.operation]) if op.name in _TRANSFORMS]
+            for operation in found:
                 _convert(operation, program.weights)
-
-
-def _transforms_in(operation: ir.Operation) -> Iterator[ir.Operation]:
-    for region in operation.regions:
-        for block in region.blocks:
-            for view in block.operations:
-                if view.operation.name in _TRANSFORMS:
-                    yield view.operation
-                yield from _transforms_in(view.operation)
 
 
 def _convert(operation: ir.Operation, weights: WeightTable) -> None:

@@ -22,7 +22,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func, quant
 
 from tosaic_passes.errors import TosaicError
-from tosaic_passes.functions import entry_function, functions
+from tosaic_passes.functions import entry_function, functions, nested_operations
 from tosaic_passes.program import Program
 
 
@@ -46,7 +46,7 @@ class ConvertForeignToTosaPass:
                 if function.name.value != entry.name.value:
                     function.erase()
             _strip_quantised_types(entry)
-            for operation in _operations(entry):
+            for operation in list(nested_operations([entry])):
                 if convert := _CONVERSIONS.get(operation.name):
                     convert(operation)
             _give_what_is_returned(entry)
@@ -54,7 +54,7 @@ class ConvertForeignToTosaPass:
 
 def has_float64(module: ir.Module) -> bool:
     """Whether an op of the entry function gives f64, which TOSA does not have."""
-    operations = _operations(entry_function(module))
+    operations = nested_operations([entry_function(module)])
     return any(_is_float64(value.type) for operation in operations for value in operation.results)
 
 
@@ -62,20 +62,9 @@ def _is_float64(type: ir.Type) -> bool:
     return isinstance(type, ir.RankedTensorType) and isinstance(type.element_type, ir.F64Type)
 
 
-def _operations(root: func.FuncOp) -> list[ir.Operation]:
-    found: list[ir.Operation] = []
-
-    def visit(operation: ir.Operation) -> ir.WalkResult:
-        found.append(operation)
-        return ir.WalkResult.ADVANCE
-
-    root.operation.walk(visit)
-    return found
-
-
 def _refuse_calls(entry: func.FuncOp) -> None:
     """Whatever could be inlined is; what is left calls itself or has no body."""
-    for operation in _operations(entry):
+    for operation in nested_operations([entry]):
         if operation.name == "func.call":
             callee = ir.FlatSymbolRefAttr(operation.attributes["callee"]).value
             raise TosaicError(
@@ -169,7 +158,7 @@ def _strip_quantised_types(entry: func.FuncOp) -> None:
         [_storage(type) for type in types] for types in (entry.type.inputs, entry.type.results)
     )
     entry.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, results))
-    for operation in _operations(entry):
+    for operation in nested_operations([entry]):
         arguments = [a for region in operation.regions for block in region.blocks for a in block.arguments]
         for value in (*operation.results, *arguments):
             value.set_type(_storage(value.type))

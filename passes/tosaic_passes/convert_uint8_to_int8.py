@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from torch_mlir import ir
 
-from tosaic_passes.functions import find_function
+from tosaic_passes.functions import find_function, nested_operations
 from tosaic_passes.onnx_operations import OnnxEditor, dtype_of, operand, producer_of, shape_of
 from tosaic_passes.program import Program
 from tosaic_passes.weights import element_type
@@ -67,23 +67,13 @@ class ConvertUint8ToInt8Pass:
 
     def run(self, program: Program) -> None:
         with program.context, ir.Location.unknown():
-            block = find_function(program.module, "main").entry_block
-            operations = list(_all_operations(block))
+            operations = list(nested_operations([find_function(program.module, "main")]))
             editor = OnnxEditor(program.weights)
             values = _convertible(operations, editor)
             for operation in operations if values else ():
                 _move_zero_points(operation, values, editor)
             for value in values:
                 value.set_type(ir.RankedTensorType.get(shape_of(value), element_type(_INT8)))
-
-
-def _all_operations(block: ir.Block) -> Iterator[ir.Operation]:
-    """The operations of a block and of the regions inside."""
-    for view in block.operations:
-        yield view.operation
-        for region in view.operation.regions:
-            for inner in region.blocks:
-                yield from _all_operations(inner)
 
 
 def _convertible(operations: list[ir.Operation], editor: OnnxEditor) -> set[ir.Value]:

@@ -18,13 +18,13 @@ the time is linear in the ops.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from torch_mlir import ir
 
+from tosaic_passes.functions import nested_operations
 from tosaic_passes.layouts import (
     DropAxis,
     Fixed,
@@ -79,7 +79,7 @@ class FoldTransposesPass:
 
 
 def _fold_function(function: ir.Operation, weights: WeightTable) -> None:
-    ops = list(_operations(function.regions[0].blocks[0]))
+    ops = list(nested_operations(function.regions[0].blocks[0].operations))
     if not any(op.name == "tosa.transpose" for op in ops):
         return
     graph = _Graph(ops)
@@ -105,15 +105,6 @@ def _is_tensor(value: ir.Value) -> bool:
 
 def _perms(op: ir.Operation) -> Layout:
     return tuple(ir.DenseI32ArrayAttr(op.attributes["perms"]))
-
-
-def _operations(block: ir.Block) -> Iterator[ir.Operation]:
-    """Every op of a block and of the regions in it, an op before those in its regions."""
-    for view in block.operations:
-        yield view.operation
-        for region in view.operation.regions:
-            for inner in region.blocks:
-                yield from _operations(inner)
 
 
 class _Graph:

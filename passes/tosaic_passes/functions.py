@@ -1,8 +1,8 @@
-"""Finding and building the functions of a module."""
+"""Finding the functions of a module and the ops in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch_mlir import ir
 from torch_mlir.dialects import func
@@ -44,6 +44,15 @@ def segments(module: ir.Module) -> list[func.FuncOp]:
     named = {f.name.value: f for f in functions(module)}
     calls = [op for op in find_function(module, "main").entry_block.operations if isinstance(op, func.CallOp)]
     return [named[call.attributes["callee"].value] for call in calls]
+
+
+def nested_operations(operations: Iterable[ir.Operation | ir.OpView]) -> Iterator[ir.Operation]:
+    """These ops and all ops inside their regions, outer before inner."""
+    for view in operations:
+        yield view.operation
+        for region in view.operation.regions:
+            for block in region.blocks:
+                yield from nested_operations(block.operations)
 
 
 def int_attribute(value: int) -> ir.IntegerAttr:

@@ -20,9 +20,8 @@ from typing import ClassVar
 import numpy as np
 from torch_mlir import ir
 
-from tosaic_passes.functions import functions
+from tosaic_passes.functions import functions, nested_operations
 from tosaic_passes.program import Program
-from tosaic_passes.segments import nested_operations
 from tosaic_passes.weights import WeightTable, resource_name, stays_inline
 
 CONTENT_PREFIX = "sha256_"
@@ -44,8 +43,7 @@ class OutlineWeightsPass:
 
 
 def _constants(module: ir.Module) -> list[ir.Operation]:
-    bodies = [[op.operation for op in function.entry_block.operations] for function in functions(module)]
-    return [op for body in bodies for op in nested_operations(body) if op.name == "tosa.const"]
+    return [op for op in nested_operations(functions(module)) if op.name == "tosa.const"]
 
 
 def _outline(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from tosaic_passes.functions import SEGMENT_PREFIX
+from tosaic_passes.functions import SEGMENT_PREFIX, nested_operations
 
 _CONSTANTS = {"tosa.const", "tosa.const_shape"}
 
@@ -81,15 +81,6 @@ def _replace_operands(operations: Sequence[ir.Operation], replacement: dict[ir.V
         for index, value in enumerate(operation.operands):
             if value in replacement:
                 operation.operands[index] = replacement[value]
-
-
-def nested_operations(operations: Sequence[ir.Operation]) -> Iterator[ir.Operation]:
-    """These ops and all ops inside their regions, outer before inner."""
-    for operation in operations:
-        yield operation
-        for region in operation.regions:
-            for block in region.blocks:
-                yield from nested_operations([inner.operation for inner in block.operations])
 
 
 def _is_constant(value: ir.Value) -> bool:

@@ -115,9 +115,6 @@ class Function:
     def f32(self, value: float) -> None:
         self.op("f32.const", struct.pack("<f", value))
 
-    def f64(self, value: float) -> None:
-        self.op("f64.const", struct.pack("<d", value))
-
     def v128(self, value: bytes) -> None:
         """Push a vector constant of 16 bytes."""
         if len(value) != 16:

@@ -66,7 +66,7 @@ class Window:
 class Strip:
     """Consecutive tiles along one axis with the same code.
 
-    `output` and `input` are the first tile's first output and first input index, `move` and `input_move` how far the
+    `output` and `input` are the first tile's first output and first input index, `move` how many outputs on the
     next tile is; `taps` holds for each output of a tile its (tap, input index relative to the tile's first). The first
     window of a tile begins `skipped` indices before that, on the border.
     """
@@ -75,7 +75,6 @@ class Strip:
     output: int
     input: int
     move: int
-    input_move: int
     taps: tuple[tuple[tuple[int, int], ...], ...]
     skipped: int
 
@@ -94,8 +93,7 @@ def strips(window: Window, size: int) -> list[Strip]:
             if last and (last.taps, last.skipped) == (taps, skipped):
                 found[-1] = replace(last, tiles=last.tiles + 1)
             else:
-                move = group.width * window.stride
-                found.append(Strip(1, output, first, group.width, move, taps, skipped))
+                found.append(Strip(1, output, first, group.width, taps, skipped))
     return found
 
 
