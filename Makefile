@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
+CASES ?= 1000
 
 .PHONY: help demo test lint fuzz conformance bench clean
 
@@ -21,8 +22,8 @@ lint: .venv/lint ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-fuzz: .venv/test ## the differential tests with many random cases
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm tests/tensors
+fuzz: .venv/test ## the differential tests with many random cases; CASES=N: of each test
+	HYPOTHESIS_PROFILE=fuzz FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n $(JOBS) tests/onnx_to_tosa tests/wasm tests/tensors
 
 conformance: .venv/test ## Arm's conformance cases for TOSA, 200 an operator
 	PYTHONPATH=tests $(BIN)/python tests/tosa_conformance/run.py --jobs $(JOBS)
