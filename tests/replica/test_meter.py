@@ -8,7 +8,7 @@ import wasmtime
 from tosaic.errors import TosaicError
 from tosaic.prices import PriceList
 from tosaic.replica.instance import Instance, LimitExceeded, Trapped, compile_metered
-from tosaic.replica.meter import Charges
+from tosaic.replica.metered_operators import Charges
 from tosaic.wasm.function import Function
 from tosaic.wasm.module import Module
 from tosaic.wasm.opcodes import OPERATORS

@@ -17,18 +17,16 @@ import wasmtime
 
 from tosaic.errors import TosaicError
 from tosaic.prices import PAGE_BYTES, PriceList
+from tosaic.replica.instrumentation import READ_MAP, SLICE_EXCEEDED, WRITE_MAP
 from tosaic.replica.meter import (
     COUNTER_EXPORT,
     GLOBAL_EXPORT,
     PAGES_EXPORT,
-    READ_MAP,
-    SLICE_EXCEEDED,
     TABLE_EXPORT,
-    WRITE_MAP,
-    Charges,
     MeteredModule,
     meter,
 )
+from tosaic.replica.metered_operators import Charges
 from tosaic.wasm.decode import GLOBAL, BinaryModule
 from tosaic.wasm.ic0 import IC0
 
