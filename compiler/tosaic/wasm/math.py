@@ -238,7 +238,6 @@ def erf(f: Function) -> None:
     f.get(t)
     f.op("f32x4.sub")
     _exp_minus_one(f)
-    f.op("f32x4.neg")
     f.release(t)
     _copy_sign(f)
     f.release(x)
@@ -255,10 +254,11 @@ def rsqrt(f: Function) -> None:
     f.release(x)
 
 
-def _reduce_by_ln2(f: Function, factor: float = 1.0) -> tuple[int, int]:
+def _reduce_by_ln2(f: Function, factor: float = 1.0, in_two_steps: bool = True) -> tuple[int, int]:
     """x -> locals (n, r) with x = n u + r and |r| <= |u| / 2, where u = ln 2 times a power of two (or its negative).
 
-    The integer n stands in the low bits of its lanes.
+    The integer n stands in the low bits of its lanes. Without a second step for the low bits of u, r is off by half a
+    unit in the last place of x.
     """
     n, r = f.local("v128"), f.local("v128")
     f.tee(r)
@@ -271,13 +271,14 @@ def _reduce_by_ln2(f: Function, factor: float = 1.0) -> tuple[int, int]:
     splat_f32(f, _ROUNDING)
     f.op("f32x4.sub")
     f.tee(r)
-    splat_f32(f, factor * _LN2_HIGH)
+    splat_f32(f, factor * (_LN2_HIGH if in_two_steps else math.log(2)))
     f.op("f32x4.mul")
     f.op("f32x4.sub")
-    f.get(r)
-    splat_f32(f, factor * _LN2_LOW)
-    f.op("f32x4.mul")
-    f.op("f32x4.sub")
+    if in_two_steps:
+        f.get(r)
+        splat_f32(f, factor * _LN2_LOW)
+        f.op("f32x4.mul")
+        f.op("f32x4.sub")
     f.set(r)
     return n, r
 
@@ -338,9 +339,12 @@ def _exp_minus_one_reduced(f: Function, r: int) -> None:
 
 
 def _exp_minus_one(f: Function) -> None:
-    """e**x - 1 for |x| <= 80: 2**n (e**r - 1) + (2**n - 1)."""
+    """e**x - 1 for |x| <= 80: 2**n (e**r - 1) + (2**n - 1).
+
+    For callers to whose results e**x, where it is large, or 1 - e**x, where it is small, adds little: one step reduces.
+    """
     scale = f.local("v128")
-    n, r = _reduce_by_ln2(f)
+    n, r = _reduce_by_ln2(f, in_two_steps=False)
     _power_of_two(f, n)
     f.tee(scale)
     _exp_minus_one_reduced(f, r)
