@@ -50,6 +50,31 @@ def test_chain_of_elementwise_ops_is_one_kernel():
     assert kernels(program(unary("%0", "exp", "%x"), binary("%r", "add", "%0", "%y"))) == ["exp add"]
 
 
+def reduction(result: str, operand: str) -> str:
+    """Of [1, 4, 4, 8], broadcast back to it by the addition that makes the result."""
+    sums = "tensor<1x4x4x1xf32>"
+    return (
+        f"%sums = tosa.reduce_sum {operand} {{axis = 3 : i32}} : ({T}) -> {sums}\n"
+        f"{result} = tosa.add %x, %sums : ({T}, {sums}) -> {T}\n"
+    )
+
+
+def test_elementwise_ops_that_only_a_reduction_reads_are_computed_on_its_way():
+    lines = unary("%0", "abs", "%x"), binary("%1", "sub", "%0", "%y"), reduction("%r", "%1")
+    assert kernels(program(*lines)) == ["abs sub reduce_sum", "add"]
+
+
+def test_what_others_read_too_is_no_prologue():
+    lines = unary("%0", "abs", "%x"), reduction("%1", "%0"), binary("%r", "add", "%0", "%1")
+    assert kernels(program(*lines)) == ["abs", "reduce_sum", "add add"]
+    lines = unary("%0", "abs", "%x"), reduction("%r", "%0")
+    assert kernels(program(*lines, results="%r, %0")) == ["abs", "reduce_sum", "add"]
+
+
+def test_long_sequences_are_no_prologue():
+    assert kernels(program(unary("%0", "exp", "%x"), reduction("%r", "%0"))) == ["exp", "reduce_sum", "add"]
+
+
 def test_elementwise_ops_go_into_the_product_before_them():
     lines = conv("%0", "%x"), binary("%1", "add", "%0", "%y"), unary("%r", "abs", "%1")
     assert kernels(program(*lines)) == ["conv2d add abs"]

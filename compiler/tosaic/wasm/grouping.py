@@ -1,9 +1,9 @@
 """Which ops become one kernel: elementwise chains are fused into one loop nest, or into what computes their operand.
 
 A cluster is a root (a product, a pooling, a reduction..., or the first of a chain of elementwise ops) and the
-elementwise ops that are computed on its result while it is in registers. Intermediate results are never stored, so
-every reader of one must be in the cluster, and the cluster has one result. Ops that only move data are clusters of
-their own: whether they cost anything is for the layout to say.
+elementwise ops that are computed on its result while it is in registers; a reduction also has those before it that only
+it reads. Intermediate results are never stored, so every reader of one must be in the cluster, and the cluster has one
+result. Ops that only move data are clusters of their own: whether they cost anything is for the layout to say.
 
 Each op carries its cluster's number as `ic.kernel`. Numbers follow the order of execution, and where they are
 present they are obeyed, so a program that is cut between kernels later keeps its kernels, their order, and its bits.
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from torch_mlir import ir
 
 from tosaic.wasm.graph import Graph, Node, Value
+from tosaic.wasm.lanes import FLOAT, KINDS
 from tosaic.wasm.translate import ELEMENTWISE
 
 KERNEL_ATTRIBUTE = "ic.kernel"
@@ -33,21 +34,27 @@ _LONG_SEQUENCES = frozenset("cos erf exp intdiv log pow sigmoid sin table tanh".
 """Ops of some 20 operators and more: in the epilogue of a register tile each accumulator would hold a copy of them,
 which costs more code than a pass over the result costs instructions."""
 
+_IN_PROLOGUE = _POINTWISE - _LONG_SEQUENCES - {"rescale"}
+"""What a reduction computes on its way: its loops are unrolled, so these are short, unlike roundings to narrow floats."""
+
 _MOST_NODES = 48
+_MOST_PROLOGUE_NODES = 12
 _MOST_INPUTS = 12
 
 
 @dataclass(eq=False)
 class Cluster:
-    """Ops that one kernel computes: the root, then elementwise ops in program order."""
+    """Ops that one kernel computes: the root, then elementwise ops in program order; before the root those of the
+    prologue, which compute its operand."""
 
     root: Node
     nodes: list[Node] = field(default_factory=list)
+    prologue: list[Node] = field(default_factory=list)
 
     @property
     def fused(self) -> list[Node]:
-        """The elementwise ops, those of an elementwise root included."""
-        return self.nodes if self.root.op in _POINTWISE else self.nodes[1:]
+        """The elementwise ops after the root, those of an elementwise root included."""
+        return self.nodes if self.root.op in _POINTWISE else self.nodes[len(self.prologue) + 1 :]
 
     @property
     def result(self) -> Value:
@@ -144,6 +151,9 @@ class _Fusion:
             if node.op in _EPILOGUE_ROOTS:
                 self._grow(node)
         for node in self.graph.nodes:
+            if node.op in REDUCTIONS:
+                self._compute_on_the_way(self.cluster_of[node])
+        for node in self.graph.nodes:
             if node not in self.cluster_of:
                 self._grow(node)
         found = dict.fromkeys(self.cluster_of[node] for node in self.graph.nodes)
@@ -158,6 +168,37 @@ class _Fusion:
             self._claim(cluster, region)
         while (producer := self._absorbable(cluster)) is not None:
             self._claim(cluster, [producer])
+
+    def _compute_on_the_way(self, cluster: Cluster) -> None:
+        """Let a reduction compute the elementwise ops that only it reads."""
+        while (node := self._before(cluster)) is not None:
+            cluster.prologue = sorted([node, *cluster.prologue], key=lambda other: other.index)
+            self.cluster_of[node] = cluster
+        cluster.nodes = [*cluster.prologue, *cluster.nodes]
+
+    def _before(self, cluster: Cluster) -> Node | None:
+        """An op that only the root or its prologue reads."""
+        operand = cluster.root.inputs[0]
+        inner = {cluster.root, *cluster.prologue}
+        for value in dict.fromkeys([operand, *(v for node in cluster.prologue for v in node.inputs)]):
+            node = value.producer
+            if node is None or node in inner or value in self.results or not inner.issuperset(value.users):
+                continue
+            if self._fits_before(cluster, node):
+                return node
+        return None
+
+    def _fits_before(self, cluster: Cluster, node: Node) -> bool:
+        return (
+            node.op in _IN_PROLOGUE
+            and (node.output.element == "f32" or KINDS[node.output.element] != FLOAT)
+            and node not in self.cluster_of
+            and self.unit(node) == self.unit(cluster.root)
+            and node.output.shape == cluster.root.inputs[0].shape
+            and len(cluster.prologue) < _MOST_PROLOGUE_NODES
+            and self._input_count(cluster, [*cluster.prologue, node]) <= _MOST_INPUTS
+            and any(value.array is None for value in node.inputs)
+        )
 
     def _claim(self, cluster: Cluster, nodes: list[Node]) -> None:
         cluster.nodes += nodes

@@ -99,7 +99,8 @@ class Expression:
 class KernelRequest:
     """One piece of work: a TOSA op (without its prefix; "elementwise" for pure arithmetic) and what is fused into it.
 
-    `inputs` are all tensors that are read, those of `epilogue` included; the first ones are the op's own operands.
+    `inputs` are all tensors that are read, those of `epilogue` included; the first ones are the op's own operands, or
+    with a `prologue` what it reads: the elements of a reduction's operand are then its values and nowhere in memory.
     `attributes` are the op's attributes, and its zero points and constant shape operands as numbers and tuples.
     `result` is the element type of what the op itself yields (before the epilogue).
     """
@@ -110,6 +111,7 @@ class KernelRequest:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     result: str = ""
     epilogue: Expression | None = None
+    prologue: Expression | None = None
 
 
 @dataclass(frozen=True)

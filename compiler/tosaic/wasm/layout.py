@@ -313,14 +313,17 @@ class _Layout:
         return _call("elementwise", [(source, None)], [target], identity)
 
     def _compute(self, cluster: Cluster) -> Call:
-        """The call of a root with its own operands, and of the elementwise ops fused into it."""
+        """The call of a root with its own operands, or what they are computed from, and of the elementwise ops fused
+        into it."""
         root = cluster.root
         builder = _ExpressionBuilder(self, cluster.result.shape)
-        op, result = "elementwise", ""
+        op, result, prologue = "elementwise", "", None
         attributes: Mapping[str, Any] = {}
         if not is_pointwise(root):
             op, result, attributes = root.op, root.output.element, root.attributes
-            builder.inputs = [(self._place(value), value.array) for value in root.inputs]
+            prologue = self._prologue(cluster, builder)
+            if prologue is None:
+                builder.inputs = [(self._place(value), value.array) for value in root.inputs]
             builder.result(root.output)
         for node in cluster.fused:
             builder.add(node)
@@ -332,7 +335,17 @@ class _Layout:
         epilogue = builder.build() if cluster.fused else None
         if op == "scatter":
             attributes = {**attributes, "in_place": builder.inputs[0][0] == outputs[0]}
-        return _call(op, builder.inputs, outputs, epilogue, attributes, result)
+        return _call(op, builder.inputs, outputs, epilogue, attributes, result, prologue)
+
+    def _prologue(self, cluster: Cluster, epilogue: _ExpressionBuilder) -> Expression | None:
+        """What computes the operand of the root; its inputs come first."""
+        if not cluster.prologue:
+            return None
+        builder = _ExpressionBuilder(self, cluster.root.inputs[0].shape)
+        for node in cluster.prologue:
+            builder.add(node)
+        epilogue.inputs = builder.inputs
+        return builder.build()
 
     def _overwrite(self, cluster: Cluster) -> None:
         """Let the result take the place of an operand that nobody reads afterwards.
@@ -473,10 +486,11 @@ def _call(
     epilogue: Expression | None,
     attributes: Mapping[str, Any] | None = None,
     result: str = "",
+    prologue: Expression | None = None,
 ) -> Call:
     operands = tuple(Operand(place.window.view, array) for place, array in inputs)
     views = tuple(place.window.view for place in outputs)
-    request = KernelRequest(op, operands, views, attributes or {}, result, epilogue)
+    request = KernelRequest(op, operands, views, attributes or {}, result, epilogue, prologue)
     return Call(request, (*(place for place, _ in inputs), *outputs))
 
 

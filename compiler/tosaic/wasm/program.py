@@ -287,7 +287,9 @@ def _request_key(request: KernelRequest) -> tuple:
 
 def _key(request: KernelRequest, key_of: Callable[[np.ndarray | None], Hashable]) -> tuple:
     operands = tuple((operand.view, key_of(operand.array)) for operand in request.inputs)
-    numbers = repr((sorted(request.attributes.items()), request.epilogue))  # tells 0.0 from -0.0
+    numbers = repr(
+        (sorted(request.attributes.items()), request.epilogue, request.prologue)
+    )  # tells 0.0 from -0.0
     return request.op, operands, request.outputs, request.result, numbers
 
 

@@ -1,7 +1,8 @@
 """How the instructions of a kernel divide among the ops that it computes.
 
-A fused elementwise op has what its own operators cost for all vectors of the result; the root has the rest, with
-the loops, loads and stores that would be there without the others. The shares always add up to the kernel.
+A fused elementwise op has what its own operators cost for all vectors of the result, or of the operand that a prologue
+computes; the root has the rest, with the loops, loads and stores that would be there without the others. The shares
+always add up to the kernel.
 """
 
 from __future__ import annotations
@@ -26,16 +27,25 @@ def shares(
     """The share of each node of the cluster, in the cluster's order; `requests` are the calls it makes."""
     if len(cluster.nodes) == 1 or not requests:
         return [instructions] + [0] * (len(cluster.nodes) - 1)
-    expression = requests[0].epilogue
-    assert expression is not None
-    vectors = math.ceil(cluster.result.size / max_lanes(expression.elements))
-    fused = [vectors * cost for cost in _node_costs(expression, prices)]
+    before = (
+        _fused_costs(requests[0].prologue, cluster.root.inputs[0].size, prices) if cluster.prologue else []
+    )
+    after = _fused_costs(requests[0].epilogue, cluster.result.size, prices)
     if is_pointwise(cluster.root):
-        return _in_proportion(instructions, fused)
-    rest = instructions - sum(fused)
+        return _in_proportion(instructions, after)
+    fused = sum(before) + sum(after)
+    rest = instructions - fused
     if rest > 0:
-        return [rest, *fused]
-    return _in_proportion(instructions, [sum(fused), *fused])
+        return [*before, rest, *after]
+    return _in_proportion(instructions, [*before, fused, *after])
+
+
+def _fused_costs(expression: Expression | None, size: int, prices: PriceList) -> list[int]:
+    """What the ops of an expression cost for all vectors of `size` elements."""
+    if expression is None:
+        return []
+    vectors = math.ceil(size / max_lanes(expression.elements))
+    return [vectors * cost for cost in _node_costs(expression, prices)]
 
 
 def _in_proportion(total: int, weights: Sequence[int]) -> list[int]:

@@ -83,6 +83,19 @@ def max_pool() -> Case:
     return Case(KernelRequest("max_pool2d", (Operand(view),), (view,), attributes, "f32"), [x])
 
 
+def reduction(element: str, dtype: type[np.generic]) -> Case:
+    """The longest prologue: the least of twelve operands, summed along an axis."""
+    arrays = [np.ones((40, 33), dtype) for _ in range(12)]
+    nodes: list[tuple] = [("input", (0,), ())]
+    for k in range(1, 12):
+        nodes += [("input", (k,), ()), ("minimum", (len(nodes) - 1, len(nodes)), ())]
+    prologue = Expression(tuple(nodes), (element,) * len(nodes))
+    operands = tuple(Operand(view_of(array, element)) for array in arrays)
+    sums = (View.contiguous(element, (40, 1)),)
+    request = KernelRequest("reduce_sum", operands, sums, {"axis": 1}, element, prologue=prologue)
+    return Case(request, arrays)
+
+
 CASES = {
     "conv2d": lambda: convolution("conv2d", (96, 3, 3, 96), "f32", "f32"),
     "conv2d with a long end": lambda: followed(convolution("conv2d", (96, 3, 3, 96), "f32", "f32"), 8),
@@ -97,6 +110,8 @@ CASES = {
     ),
     "elementwise": elementwise,
     "max_pool2d": max_pool,
+    "reduction of much": lambda: reduction("f32", np.float32),
+    "reduction of much in i64": lambda: reduction("i64", np.int64),
 }
 
 

@@ -140,6 +140,69 @@ def test_epilogue_on_a_reduction() -> None:
     np.testing.assert_array_equal(found, ordered_sum(x, 1) * np.float32(1 / 32) + b)
 
 
+SQUARE_OF_DIFFERENCE = Expression(
+    (("input", (0,), ()), ("input", (1,), ()), ("sub", (0, 1), ()), ("mul", (2, 2), ())), ("f32",) * 4
+)
+WHERE = Expression(
+    (
+        ("input", (0,), ()),
+        ("input", (1,), ()),
+        ("constant", (), (("element", "f32"), ("value", 0.0))),
+        ("select", (0, 1, 2), ()),
+    ),
+    ("i1", "f32", "f32", "f32"),
+)
+
+
+def reduced(op: str, prologue: Expression, axis: int, *given: tuple[np.ndarray, str]) -> np.ndarray:
+    """A reduction of what a prologue computes from operands of one shape."""
+    shape = tuple(1 if i == axis else n for i, n in enumerate(given[0][0].shape))
+    request = KernelRequest(
+        op, tuple(operand_of(x, element) for x, element in given), (View.contiguous("f32", shape),),
+        {"axis": axis}, "f32", prologue=prologue,
+    )  # fmt: skip
+    return run_kernel(build(request, PRICES), request, [x for x, _ in given])[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5, 6, 7), 1), ((9, 70), 1), ((3, 200, 5), 1), ((130, 3), 0), ((2, 5), 1)]
+)
+def test_sums_of_what_a_prologue_computes(shape: tuple[int, ...], axis: int) -> None:
+    x, mean = normal(shape), np.broadcast_to(normal((shape[0],) + (1,) * (len(shape) - 1), 2), shape)
+    found = reduced("reduce_sum", SQUARE_OF_DIFFERENCE, axis, (x, "f32"), (mean, "f32"))
+    np.testing.assert_array_equal(found, ordered_sum((x - mean) ** 2, axis))
+
+
+def test_prologue_over_strides_and_element_types() -> None:
+    rng = np.random.default_rng(3)
+    x, mask = (
+        normal((40, 90)).T[::-1, 1:18],
+        np.broadcast_to(rng.integers(0, 2, (90, 1)).astype(bool), (90, 17)),
+    )
+    for axis in (0, 1):
+        found = reduced("reduce_sum", WHERE, axis, (mask, "i1"), (x, "f32"))
+        np.testing.assert_array_equal(found, ordered_sum(np.where(mask, x, np.float32(0)), axis))
+
+
+def test_prologue_of_64_bits() -> None:
+    x = np.arange(60, dtype=np.int64).reshape(3, 20) * (1 << 30)
+    prologue = Expression((("input", (0,), ()), ("cast", (0,), ())), ("i64", "f32"))
+    found = reduced("reduce_max", prologue, 1, (x, "i64"))
+    np.testing.assert_array_equal(found, x.astype(np.float32).max(1, keepdims=True))
+
+
+def test_a_prologue_costs_less_than_a_pass_over_memory() -> None:
+    x = operand_of(np.zeros((64, 1024), np.float32), "f32")
+    square = Expression((("input", (0,), ()), ("mul", (0, 0), ())), ("f32",) * 2)
+    sums, whole = View.contiguous("f32", (64, 1)), View.contiguous("f32", (64, 1024))
+    fused = KernelRequest("reduce_sum", (x,), (sums,), {"axis": 1}, "f32", prologue=square)
+    apart = (
+        KernelRequest("elementwise", (x,), (whole,), epilogue=square),
+        KernelRequest("reduce_sum", (x,), (sums,), {"axis": 1}, "f32"),
+    )
+    assert build(fused, PRICES).cost < 0.75 * sum(build(request, PRICES).cost for request in apart)
+
+
 def test_the_cost_of_long_sums() -> None:
     """About 4 instructions for each vector of four elements: address, load, addition (2)."""
     x = np.zeros((64, 1024), np.float32)

@@ -45,6 +45,8 @@ def build(request: KernelRequest, prices: PriceList, options: KernelOptions | No
     builder: Builder = import_module(f"{__name__}.{module}").build
     if request.epilogue is not None:
         request = replace(request, epilogue=simplified(request.epilogue))
+    if request.prologue is not None:
+        request = replace(request, prologue=simplified(request.prologue))
     request, scales = with_reduced_scales(request)
     request, factors = with_factors(request)
     kernel = builder(request, prices, options or KernelOptions())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tosaic.errors import TosaicError
 from tosaic.wasm.function import Function
@@ -18,7 +19,7 @@ from tosaic.wasm.math import splat_f32, splat_i32, splat_i64
 from tosaic.wasm.nest import Axis, emit_loops, load_at, pointer_loop
 
 _MOST_UNROLLED = 64
-_UNROLL = 16
+UNROLL = 16
 _LANES = 4
 
 Combine = Callable[[Function], None]
@@ -42,106 +43,129 @@ def fold_for(operation: str, element: str, nan_mode: str = "PROPAGATE") -> Fold:
     return _FOLDS[key]
 
 
+class Place(NamedTuple):
+    """Elements of an operand, `step` bytes apart, from `offset` (maybe negative) behind the address in a local on."""
+
+    pointer: int
+    offset: int
+    step: int
+
+    def moved(self, by: int) -> Place:
+        return self._replace(offset=self.offset + by)
+
+
+Load = Callable[[Function, int, Sequence[Place]], None]
+"""Pushes so many elements of what is folded, from the places of all operands that they are computed from."""
+
+
+def plain(element: str) -> Load:
+    """The elements of one operand as they are."""
+    return lambda f, lanes, places: load_at(f, element, lanes, *places[0])
+
+
 def fold_axes(
     f: Function,
     fold: Fold,
     axes: Sequence[Axis],
-    element: str,
+    load: Load,
     lanes: int,
-    pointer: int,
-    offset: int,
-    step: int,
+    places: Sequence[Place],
+    most_unrolled: int = _MOST_UNROLLED,
 ) -> None:
-    """Push the fold over all elements of the axes, the last axis fastest, for `lanes` results `step` bytes apart."""
-    count = math.prod(axis.size for axis in axes)
-    if count <= _MOST_UNROLLED:
+    """Push the fold over all elements of the axes, the last axis fastest, for `lanes` results.
+
+    The steps of the axes are those of the operands, whose first elements are at `places`. So many elements at most are
+    folded without a loop.
+    """
+    if math.prod(axis.size for axis in axes) <= most_unrolled:
         fold.neutral(f)
-        for place in _offsets(axes):
-            load_at(f, element, lanes, pointer, offset + place, step)
+        for offsets in _offsets(axes, len(places)):
+            load(f, lanes, [place.moved(by) for place, by in zip(places, offsets)])
             fold.combine(f)
         return
-    start, accumulator = f.local("i32"), f.local("v128")
-    f.get(pointer)
-    f.i32(offset)
-    f.op("i32.add")
-    f.set(start)
+    starts, accumulator = _start(f, places), f.local("v128")
     fold.neutral(f)
     f.set(accumulator)
 
-    def accumulate(places: Sequence[int]) -> None:
+    def accumulate(found: Sequence[Sequence[int]]) -> None:
         f.get(accumulator)
-        for place in places:
-            load_at(f, element, lanes, start, place, step)
+        for offsets in found:
+            at = [Place(start, by, place.step) for start, by, place in zip(starts, offsets, places)]
+            load(f, lanes, at)
             fold.combine(f)
         f.set(accumulator)
 
     *outer, inner = axes
-    emit_loops(f, outer, [start], lambda: (_unrolled(f, inner.size, inner.steps[0], start, accumulate),))
+    emit_loops(f, outer, starts, lambda: _unrolled(f, inner.size, inner.steps, starts, accumulate))
     f.get(accumulator)
-    f.release(start, accumulator)
+    f.release(*starts, accumulator)
 
 
-def fold_across(
-    f: Function,
-    fold: Fold,
-    size: int,
-    stride: int,
-    element: str,
-    lanes: int,
-    pointer: int,
-    offset: int,
-    step: int,
-) -> None:
-    """Push the fold of `size` elements `stride` bytes apart for `lanes` results whose rows are `step` bytes apart.
+def fold_across(f: Function, fold: Fold, axis: Axis, load: Load, lanes: int, places: Sequence[Place]) -> None:
+    """Push the fold over an axis for `lanes` results, whose rows are the steps of `places` apart.
 
     The lanes of a vector run along the row.
     """
-    vectors = size // _LANES
     accumulators = [f.local("v128") for _ in range(lanes)]
-    start = f.local("i32")
-    f.get(pointer)
-    f.i32(offset)
-    f.op("i32.add")
-    f.set(start)
+    starts = _start(f, places)
     for accumulator in accumulators:
         fold.neutral(f)
         f.set(accumulator)
 
-    def accumulate(places: Sequence[int]) -> None:
+    def accumulate(found: Sequence[Sequence[int]]) -> None:
         for row, accumulator in enumerate(accumulators):
             f.get(accumulator)
-            for place in places:
-                load_at(f, element, _LANES, start, place + row * step, stride)
+            for offsets in found:
+                along = zip(starts, offsets, axis.steps, places)
+                load(f, _LANES, [Place(start, by + row * p.step, step) for start, by, step, p in along])
                 fold.combine(f)
             f.set(accumulator)
 
-    moved = _unrolled(f, vectors, _LANES * stride, start, accumulate, _UNROLL // 2)
+    vectors = axis.size // _LANES
+    moved = _unrolled(f, vectors, [_LANES * s for s in axis.steps], starts, accumulate, UNROLL // 2)
     join_lanes(f, fold, accumulators)
-    for index in range(vectors * _LANES, size):
-        load_at(f, element, lanes, start, index * stride - moved, step)
+    for index in range(vectors * _LANES, axis.size):
+        left = zip(starts, axis.steps, moved, places)
+        load(f, lanes, [Place(start, index * step - done, p.step) for start, step, done, p in left])
         fold.combine(f)
-    f.release(start, *accumulators)
+    f.release(*starts, *accumulators)
+
+
+def _start(f: Function, places: Sequence[Place]) -> list[int]:
+    """Locals with the addresses of places."""
+    starts = []
+    for place in places:
+        starts.append(f.local("i32"))
+        f.get(place.pointer)
+        f.i32(place.offset)
+        f.op("i32.add")
+        f.set(starts[-1])
+    return starts
 
 
 def _unrolled(
     f: Function,
     count: int,
-    step: int,
-    pointer: int,
-    emit: Callable[[Sequence[int]], None],
-    unroll: int = _UNROLL,
-) -> int:
-    """Emit for `count` places `step` bytes apart, `unroll` a trip; how far the pointer is moved in the end."""
+    steps: Sequence[int],
+    pointers: Sequence[int],
+    emit: Callable[[Sequence[Sequence[int]]], None],
+    unroll: int = UNROLL,
+) -> tuple[int, ...]:
+    """Emit for `count` places `steps` bytes apart, `unroll` a trip; how far the pointers are moved in the end."""
+
+    def offsets(units: int) -> list[list[int]]:
+        return [[i * step for step in steps] for i in range(units)]
+
     trips = count // unroll
     if trips <= 1:
-        emit([i * step for i in range(count)])
-        return 0
-    with pointer_loop(f, trips, (step * unroll,), (pointer,)) as advance:
-        emit([i * step for i in range(unroll)])
-        advance((0,))
+        emit(offsets(count))
+        return (0,) * len(steps)
+    with pointer_loop(f, trips, [step * unroll for step in steps], pointers) as advance:
+        emit(offsets(unroll))
+        advance((0,) * len(steps))
     if left := count % unroll:
-        emit([i * step for i in range(left)])
-    return trips * unroll * step
+        emit(offsets(left))
+    return tuple(trips * unroll * step for step in steps)
 
 
 def join_lanes(f: Function, fold: Fold, rows: Sequence[int]) -> None:
@@ -165,10 +189,12 @@ def _fold_neighbours(f: Function, fold: Fold, a: int, b: int) -> None:
     fold.combine(f)
 
 
-def _offsets(axes: Sequence[Axis]) -> list[int]:
-    places = [0]
+def _offsets(axes: Sequence[Axis], operands: int) -> list[tuple[int, ...]]:
+    """How far each operand is moved for each index of the axes."""
+    places = [(0,) * operands]
     for axis in axes:
-        places = [place + i * axis.steps[0] for place in places for i in range(axis.size)]
+        steps = [tuple(i * step for step in axis.steps) for i in range(axis.size)]
+        places = [tuple(p + s for p, s in zip(place, step)) for place in places for step in steps]
     return places
 
 

@@ -6,7 +6,7 @@ reading outside and no masks: the inside is one region, each kind of border anot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from tosaic.prices import PriceList
 from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Access, Kernel, KernelOptions, KernelRequest, View
-from tosaic.wasm.kernels.fold import fold_axes, fold_for
+from tosaic.wasm.kernels.fold import Place, fold_axes, fold_for, plain
 from tosaic.wasm.kernels.reduction import result_expression
 from tosaic.wasm.kernels.staging import touched_runs
 from tosaic.wasm.kernels.vector_nest import Own, Work, aligned, build_kernel, stream_inputs
@@ -103,7 +103,7 @@ def _work(request: KernelRequest, rows: _Region, columns: _Region) -> Work:
         inputs,
         View(output.element, shape, output.strides),
         offsets,
-        Own(0, windows, _pool(request, axes, rows.size * columns.size)),
+        Own((0,), (windows,), _pool(request, axes, rows.size * columns.size)),
     )
 
 
@@ -112,8 +112,8 @@ def _pool(request: KernelRequest, axes: list[Axis], count: int):
     maximum = request.op == "max_pool2d"
     fold = fold_for("max" if maximum else "sum", element, attributes.get("nan_mode", "PROPAGATE"))
 
-    def emit(f: Function, lanes: int, pointer: int, offset: int, step: int) -> None:
-        fold_axes(f, fold, axes or [Axis(1, (0,))], element, lanes, pointer, offset, step)
+    def emit(f: Function, lanes: int, places: Sequence[Place]) -> None:
+        fold_axes(f, fold, axes or [Axis(1, (0,))], plain(element), lanes, places)
         if maximum:
             return
         if KINDS[element] == FLOAT:

@@ -1,16 +1,22 @@
-"""Reductions along one axis: sum, product, maximum, minimum, any, all, and the index of the maximum."""
+"""Reductions along one axis: sum, product, maximum, minimum, any, all, and the index of the maximum.
+
+Elementwise ops that only a reduction reads are computed while it folds (the prologue), in the same order of additions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tosaic.prices import PriceList
+from tosaic.wasm.expression import emit as emit_expression
 from tosaic.wasm.float_formats import round_to
 from tosaic.wasm.function import Function
 from tosaic.wasm.kernel import Expression, Kernel, KernelOptions, KernelRequest, View
-from tosaic.wasm.kernels.fold import fold_across, fold_axes, fold_for
-from tosaic.wasm.kernels.vector_nest import Own, Work, build_kernel
-from tosaic.wasm.lanes import FLOAT, INT64, KINDS, low_words
+from tosaic.wasm.kernels.fold import UNROLL, Load, Place, fold_across, fold_axes, fold_for, plain
+from tosaic.wasm.kernels.streams import LANES
+from tosaic.wasm.kernels.vector_nest import Own, Work, build_kernel, stream_inputs
+from tosaic.wasm.lanes import FLOAT, INT64, KINDS, low_words, max_lanes
 from tosaic.wasm.math import splat_i32, splat_i64
 from tosaic.wasm.nest import Axis, load_at, pointer_loop
 
@@ -22,16 +28,10 @@ _ARGMAX_UNROLL = 8
 
 def build(request: KernelRequest, prices: PriceList, options: KernelOptions) -> Kernel:
     """`reduce_*`, whose output keeps the axis with size 1, and `argmax`, whose output drops it."""
-    view, axis = request.inputs[0].view, request.attributes["axis"]
-    nan_mode = request.attributes.get("nan_mode", "PROPAGATE")
-    if request.op == "argmax":
-        result = request.result or request.outputs[0].element
-        emit, source = _argmax(view, axis, nan_mode, result), _without_axis(view, axis)
-    else:
-        emit, source = _fold(request.op.removeprefix("reduce_"), view, axis, nan_mode), _at_first(view, axis)
     expression = request.epilogue or result_expression(request.outputs[0].element)
     inputs = [operand.view for operand in request.inputs]
-    work = Work(expression, inputs, request.outputs[0], own=Own(0, source, emit))
+    own = _index_of_maximum(request) if request.op == "argmax" else _fold(request)
+    work = Work(expression, inputs, request.outputs[0], own=own)
     return build_kernel(request, [work], prices, options)
 
 
@@ -40,20 +40,44 @@ def result_expression(element: str) -> Expression:
     return Expression((("result", (), ()),), (element,))
 
 
-def _fold(operation: str, view: View, axis: int, nan_mode: str):
-    element, size, stride = view.element, view.shape[axis], view.strides[axis]
-    fold = fold_for(operation, element, nan_mode)
-    innermost = all(n == 1 for n in view.shape[axis + 1 :])
-    across = innermost and size >= _LEAST_ACROSS and KINDS[element] != INT64
+def _fold(request: KernelRequest) -> Own:
+    """The fold of an operand in memory, or of what the prologue computes."""
+    prologue, axis = request.prologue, request.attributes["axis"]
+    sources = tuple(stream_inputs(prologue)) if prologue else (0,)
+    views = tuple(request.inputs[k].view for k in sources)
+    elements = prologue.elements if prologue else (views[0].element,)
+    load = _computed(prologue, sources, views) if prologue else plain(views[0].element)
+    fold = fold_for(
+        request.op.removeprefix("reduce_"), elements[-1], request.attributes.get("nan_mode", "PROPAGATE")
+    )
+    shape = views[0].shape
+    along = Axis(shape[axis], tuple(view.strides[axis] for view in views))
+    innermost = all(n == 1 for n in shape[axis + 1 :])
+    across = innermost and along.size >= _LEAST_ACROSS and max_lanes(elements) == LANES
 
-    def emit(f: Function, lanes: int, pointer: int, offset: int, step: int) -> None:
+    def emit(f: Function, lanes: int, places: Sequence[Place]) -> None:
         if across:
-            fold_across(f, fold, size, stride, element, lanes, pointer, offset, step)
+            fold_across(f, fold, along, load, lanes, places)
+        elif prologue:
+            fold_axes(f, fold, [along], load, lanes, places, most_unrolled=UNROLL)
         else:
-            fold_axes(f, fold, [Axis(size, (stride,))], element, lanes, pointer, offset, step)
-        round_to(f, element)
+            fold_axes(f, fold, [along], load, lanes, places)
+        round_to(f, elements[-1])
 
-    return emit
+    return Own(sources, tuple(_at_first(view, axis) for view in views), emit, elements)
+
+
+def _computed(prologue: Expression, sources: Sequence[int], views: Sequence[View]) -> Load:
+    """Elements that the prologue computes from its inputs, `sources` among those of the kernel."""
+
+    def load(f: Function, lanes: int, places: Sequence[Place]) -> None:
+        def load_input(k: int) -> None:
+            at = sources.index(k)
+            load_at(f, views[at].element, lanes, *places[at])
+
+        emit_expression(f, prologue, lanes, load_input)
+
+    return load
 
 
 def _at_first(view: View, axis: int) -> View:
@@ -67,18 +91,22 @@ def _without_axis(view: View, axis: int) -> View:
     return View(view.element, tuple(shape), tuple(strides))
 
 
-def _argmax(view: View, axis: int, nan_mode: str, result: str):
+def _index_of_maximum(request: KernelRequest) -> Own:
     """The index of the first maximum; a NaN counts as the maximum (PROPAGATE) or is passed over (IGNORE)."""
+    view, axis = request.inputs[0].view, request.attributes["axis"]
     element, size, stride = view.element, view.shape[axis], view.strides[axis]
+    result = request.result or request.outputs[0].element
+    nan_mode = request.attributes.get("nan_mode", "PROPAGATE")
 
-    def emit(f: Function, lanes: int, pointer: int, offset: int, step: int) -> None:
+    def emit(f: Function, lanes: int, places: Sequence[Place]) -> None:
+        ((pointer, offset, step),) = places
         _Argmax(f, element, lanes, step, nan_mode).run(pointer, offset, size, stride)
         if KINDS[result] != KINDS[element] == INT64:
             low_words(f)
         elif KINDS[result] == INT64 != KINDS[element]:
             f.op("i64x2.extend_low_i32x4_s")
 
-    return emit
+    return Own((0,), (_without_axis(view, axis),), emit)
 
 
 class _Argmax:

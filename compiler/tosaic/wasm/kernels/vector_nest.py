@@ -25,6 +25,7 @@ from tosaic.wasm.kernel import (
     View,
     whole_accesses,
 )
+from tosaic.wasm.kernels.fold import Place
 from tosaic.wasm.lanes import (
     STORAGE,
     max_lanes,
@@ -51,17 +52,17 @@ _LOCALS_OF_CALLER = 64
 
 @dataclass(frozen=True)
 class Own:
-    """A value that the kernel computes itself for each output element, from operand `source`.
+    """A value that the kernel computes itself for each output element, from operands `sources`.
 
-    `view` has the output's shape: its strides say how far the first byte that the value depends on moves with the
-    output's indices. `emit(f, lanes, pointer, offset, step)` pushes the values of `lanes` output elements, in wide
-    form; the first one's source is `offset` (maybe negative) from the address in the local, the next ones' `step`
-    bytes on.
+    Each of the `views` has the output's shape: its strides say how far the first byte that the value depends on moves
+    with the output's indices. `emit(f, lanes, places)` pushes the values of `lanes` output elements, in wide form;
+    the places are those bytes of all sources. `elements` are the types of values on the way.
     """
 
-    source: int
-    view: View
-    emit: Callable[[Function, int, int, int, int], None]
+    sources: tuple[int, ...]
+    views: tuple[View, ...]
+    emit: Callable[[Function, int, Sequence[Place]], None]
+    elements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,19 +87,19 @@ class Work:
 
     @cached_property
     def operands(self) -> list[int]:
-        """The operand of each stream: the inputs, the source of the own value, the output."""
-        own = [] if self.own is None else [self.own.source]
+        """The operand of each stream: the inputs, the sources of the own value, the output."""
+        own = () if self.own is None else self.own.sources
         return [*self.input_streams, *own, len(self.inputs)]
 
     @cached_property
     def streams(self) -> list[View]:
         """The view of each stream, all in the shape of the output."""
-        own = [] if self.own is None else [self.own.view]
+        own = () if self.own is None else self.own.views
         return [*(aligned(self.inputs[k], self.output.shape) for k in self.input_streams), *own, self.output]
 
     @cached_property
     def elements(self) -> tuple[str, ...]:
-        own = () if self.own is None else (self.own.view.element,)
+        own = () if self.own is None else (*(view.element for view in self.own.views), *self.own.elements)
         return (*self.expression.elements, *own)
 
 
@@ -324,8 +325,9 @@ class _Nest:
             self._load(streams.index(k), offsets[streams.index(k)], lanes)
 
         def load_result() -> None:
-            place = (self.pointers[len(streams)], offsets[len(streams)], self.lane_axis.steps[len(streams)])
-            own.emit(self.f, lanes, *place)  # type: ignore[union-attr]
+            sources = range(len(streams), self.output)
+            places = [Place(self.pointers[k], offsets[k], self.lane_axis.steps[k]) for k in sources]
+            own.emit(self.f, lanes, places)  # type: ignore[union-attr]
 
         emit(
             self.f, self.work.expression, lanes, load_input, load_result if own else None,
