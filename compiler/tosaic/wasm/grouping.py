@@ -35,7 +35,7 @@ _LONG_SEQUENCES = frozenset("cos erf exp intdiv log pow sigmoid sin table tanh".
 which costs more code than a pass over the result costs instructions."""
 
 _IN_PROLOGUE = _POINTWISE - _LONG_SEQUENCES - {"rescale"}
-"""What a reduction computes on its way: its loops are unrolled, so these are short, unlike roundings to narrow floats."""
+"""What a reduction computes on its way: its loops are unrolled, so these are short (no roundings to narrow floats)."""
 
 _MOST_NODES = 48
 _MOST_PROLOGUE_NODES = 12
