@@ -95,7 +95,7 @@ def test_helpers_attributes_and_names_of_other_producers(tmp_path) -> None:
             %0 = tosa.add %x, %x {my.note = "kept"} : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
             return %0 : tensor<4xf32>
           }
-          func.func @forward(%x: tensor<4xf32> {ml_program.identifier = "x"}) -> tensor<4xf32>
+          func.func public @"forward pass"(%x: tensor<4xf32> {ml_program.identifier = "x"}) -> tensor<4xf32>
               attributes {tf.entry_function = {inputs = "x"}} {
             %0 = func.call @twice(%x) : (tensor<4xf32>) -> tensor<4xf32>
             %1 = func.call @twice(%0) : (tensor<4xf32>) -> tensor<4xf32>

@@ -23,7 +23,7 @@ def find_function(module: ir.Module, name: str) -> func.FuncOp:
 def entry_function(module: ir.Module) -> func.FuncOp:
     """@main, or the only function that others can call. Raises TosaicError when it is not clear which one that is."""
     found = list(functions(module))
-    public = [f for f in found if "sym_visibility" not in f.attributes]
+    public = [f for f in found if _is_public(f)]
     for candidates in ([f for f in found if f.name.value == "main"], public):
         if len(candidates) == 1:
             return candidates[0]
@@ -32,6 +32,12 @@ def entry_function(module: ir.Module) -> func.FuncOp:
         f"the module has no function @main{f', but {names}' if names else ''}",
         "name the one that is to be compiled @main",
     )
+
+
+def _is_public(function: func.FuncOp) -> bool:
+    """Whether others can call it: that is so unless it says otherwise, and it may say so."""
+    attributes = function.attributes
+    return "sym_visibility" not in attributes or attributes["sym_visibility"].value == "public"
 
 
 def functions(module: ir.Module) -> Iterator[func.FuncOp]:

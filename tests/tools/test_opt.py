@@ -34,10 +34,18 @@ def test_exit_code(module_file, arguments, code, capfd):
     assert opt.main([str(module_file), *arguments]) == code
 
 
-def test_unknown_argument_is_a_usage_error(module_file, capfd):
+def test_unknown_argument_is_a_usage_error_that_tells_how_passes_are_named(module_file, capfd):
     with pytest.raises(SystemExit) as error:
-        opt.main([str(module_file), "--no-such-argument"])
+        opt.main(["--cse", str(module_file), "--canonicalize"])
     assert error.value.code == Exit.USAGE
+    assert "unknown arguments: --cse --canonicalize; passes are named with -p" in capfd.readouterr().err
+
+
+def test_bytes_that_are_no_mlir_are_not_taken_for_onnx(tmp_path, capfd):
+    path = tmp_path / "module.mlir"
+    path.write_bytes(b"\xff\xfe\0")
+    assert opt.main([str(path)]) == Exit.REFUSED
+    assert capfd.readouterr().err == f"error: '{path}' is neither MLIR text nor MLIR bytecode\n"
 
 
 def test_refused_input_leaves_the_old_output(tmp_path, capfd):

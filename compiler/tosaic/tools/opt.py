@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch_mlir import ir
 
@@ -15,6 +15,7 @@ from tosaic.artifact.modules import BYTECODE_SUFFIX, new_context, parse_module, 
 from tosaic.errors import TosaicError
 from tosaic.files import write_file
 from tosaic.tools import diagnostics
+from tosaic.tools.arguments import whole
 from tosaic.tools.exits import Exit, run_command, version_text
 from tosaic.tools.sources import STDIN, Source, read_source
 from tosaic_passes import PASSES, PRESETS, pass_class
@@ -35,12 +36,24 @@ if TYPE_CHECKING:
 
     from tosaic_passes.cost_model import CostModel
 
+_EPILOG = """\
+PIPELINE is that of mlir-opt, passes of tosaic and of MLIR mixed, with builtin.module(...) around it or not:
+
+  -p "lower-onnx-to-tosa,func.func(canonicalize,cse),split-execution{limit-instructions=5000000}"
+
+Exit codes: 0 done, 1 the module is refused, 2 usage, 3 a bug of tosaic.
+"""
+
 SPLIT_MARK = "// -----\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        names = ",".join(word.lstrip("-") for word in unknown)
+        parser.error(f"unknown arguments: {' '.join(unknown)}; passes are named with -p, as in: -p '{names}'")
     options.emit_bytecode |= options.output.endswith(BYTECODE_SUFFIX)
     sources: list[Source] = []
     return run_command(
@@ -211,11 +224,14 @@ def _write(outputs: list[str | bytes], options: argparse.Namespace) -> None:
 
 def _list_passes() -> int:
     """Our passes with their options, and the presets. Native passes are known to MLIR alone."""
+    print(
+        "Passes of tosaic, their options, and after them the names of pipelines; every pass of MLIR besides.\n"
+    )
     for name in sorted(PASSES):
         kind = pass_class(name)
         print(f"{name:24} {(kind.__doc__ or '').strip().splitlines()[0]}")
-        for option in option_types(kind):
-            print(f"{'':24}   {option.replace('_', '-')}=")
+        for option, type in option_types(kind).items():
+            print(f"{'':24}   {option.replace('_', '-')}={type.__name__}")
     for name, elements in sorted(PRESETS.items()):
         print(f"{name:24} = {','.join(elements)}")
     return Exit.DONE
@@ -228,7 +244,12 @@ def _cost_model() -> CostModel:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tosaic-opt", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tosaic-opt",
+        description=__doc__.partition(": ")[2],
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("file", nargs="?", default=STDIN, help="MLIR (text, bytecode) or ONNX (.onnx, .onnxtxt); - is stdin")
     add("-o", dest="output", default=STDIN, metavar="FILE", help=f"output; {BYTECODE_SUFFIX} means bytecode")
@@ -247,17 +268,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--emit-bytecode", action="store_true", help="write bytecode")
     add("--list-passes", action="store_true", help="list the passes of tosaic and their options")
     add("--dump-pass-pipeline", action="store_true", help="print the pipeline to stderr")
-    add("--mlir-print-ir-before", action="append", default=[], metavar="PASS")
-    add("--mlir-print-ir-after", action="append", default=[], metavar="PASS")
-    add("--mlir-print-ir-before-all", action="store_true")
-    add("--mlir-print-ir-after-all", action="store_true")
-    add("--mlir-print-ir-after-failure", action="store_true")
-    add("--mlir-print-op-generic", action="store_true")
-    add("--mlir-print-debuginfo", action="store_true")
-    add("--mlir-elide-elementsattrs-if-larger", type=int, metavar="N")
-    add("--mlir-elide-resource-strings-if-larger", type=int, metavar="N")
-    add("--mlir-timing", action="store_true")
-    add("--version", action="store_true")
+    printed: dict[str, Any] = {"action": "append", "default": [], "metavar": "PASS"}
+    add("--mlir-print-ir-before", **printed, help="print the module to stderr before this pass")
+    add("--mlir-print-ir-after", **printed, help="print it after this pass")
+    add("--mlir-print-ir-before-all", action="store_true", help="print it before each pass")
+    add("--mlir-print-ir-after-all", action="store_true", help="print it after each pass")
+    add("--mlir-print-ir-after-failure", action="store_true", help="print what a failing pass leaves")
+    add("--mlir-print-op-generic", action="store_true", help="print every op in the generic form")
+    add("--mlir-print-debuginfo", action="store_true", help="print locations")
+    elided: dict[str, Any] = {"type": whole, "metavar": "N"}
+    add("--mlir-elide-elementsattrs-if-larger", **elided, help="print `...` for constants of more elements")
+    add("--mlir-elide-resource-strings-if-larger", **elided, help="print no resources of more characters")
+    add("--mlir-timing", action="store_true", help="print the time that each pass took to stderr")
+    add("--version", action="store_true", help="print the versions of tosaic and torch-mlir")
     return parser
 
 

@@ -9,7 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tosaic.artifact.modules import BYTECODE_MAGIC, new_context, parse_module
+from tosaic.artifact.modules import (
+    BYTECODE_MAGIC,
+    BYTECODE_SUFFIX,
+    TEXT_SUFFIX,
+    new_context,
+    parse_module,
+)
 from tosaic.errors import TosaicError
 from tosaic_passes.program import Program
 
@@ -86,6 +92,8 @@ def _source(name: str, data: bytes, path: Path | None) -> Source:
     if data.startswith(BYTECODE_MAGIC):
         return Source(name, Kind.BYTECODE, data, path)
     text = None if name.endswith(".onnx") else _decode(data)
+    if text is None and name.endswith((TEXT_SUFFIX, BYTECODE_SUFFIX)):
+        raise TosaicError(f"'{name}' is neither MLIR text nor MLIR bytecode")
     if text is None:
         return Source(name, Kind.ONNX, data, path)
     return Source(name, Kind.ONNX_TEXT if _is_onnx_text(name, text) else Kind.MLIR, text, path)
