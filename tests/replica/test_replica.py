@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import wasmtime
 
@@ -91,6 +94,16 @@ def test_updates_keep_their_changes_and_queries_do_not() -> None:
     canister.update("count")
     canister.update("silent")
     assert word(canister) == 2
+
+
+def test_a_replica_that_nobody_holds_is_freed() -> None:
+    """wasmtime keeps the functions that it calls where no garbage collector looks."""
+    canister = install(COUNTER)
+    canister.update("count")
+    store = weakref.ref(canister.replica.canisters[canister.id].instance.store)
+    del canister
+    gc.collect()
+    assert store() is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ only because the meter appends one; the module itself is validated without them.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -247,8 +248,8 @@ class Instance:
 
     def _host(self, entry: wasmtime.ImportType) -> wasmtime.Func:
         name, type = entry.name or "", entry.type
-        declared, implementation = IC0.get(name), self.functions.get(name)
-        if entry.module != "ic0" or declared is None or implementation is None:
+        declared = IC0.get(name)
+        if entry.module != "ic0" or declared is None or name not in self.functions:
             raise TosaicError(
                 f"the module imports {entry.module}.{name}, which is not provided here",
                 f"import only these functions of ic0: {', '.join(self.functions) or 'none'}",
@@ -262,11 +263,15 @@ class Instance:
             raise TosaicError(f"the module imports ic0.{name} with a wrong type", f"declare it as {declared}")
         masks = [(1 << int(param[1:])) - 1 for param in params]
 
+        owner = weakref.ref(self)  # the store keeps its functions where no garbage collector looks
+
         def call(*arguments: int) -> object:
+            instance = owner()
+            assert instance is not None
             try:
-                return implementation(*(value & mask for value, mask in zip(arguments, masks)))
+                return instance.functions[name](*(value & mask for value, mask in zip(arguments, masks)))
             except Exception as error:
-                self._raised = error
+                instance._raised = error
                 raise
 
         return wasmtime.Func(self.store, type, call)
