@@ -53,39 +53,46 @@ class TilingSearch:
         along_one = [t for axis in range(len(self.shape)) if (t := self._along(axis, room))]
         if along_one:
             return min(along_one)
-        sizes = self._smallest(room)
+        sizes = next((sizes for cost, sizes in self._halvings() if cost <= room), None)
         return self._coarsest(sizes, room) if sizes and self._possible(sizes) else None
 
     def least_cost(self) -> int:
-        """What the smallest part takes that there can be."""
-        sizes = self._smallest(room=0, until_end=True)
-        return self._cost(sizes or self.shape) or 0
+        """The least room for which there are parts, or what the whole takes if there are none."""
+        along_one = (
+            (self._cost(sizes), sizes) for axis in range(len(self.shape)) for sizes in self._cuts(axis)
+        )
+        found = [*((cost, sizes) for cost, sizes in along_one if cost is not None), *self._halvings()]
+        return next(
+            (cost for cost, sizes in sorted(found) if self._possible(sizes)), self._cost(self.shape) or 0
+        )
 
     def _along(self, axis: int, room: int) -> Tiling | None:
         """The coarsest tiling along one axis."""
-        for size in self._steps(axis):
-            sizes = (*self.shape[:axis], size, *self.shape[axis + 1 :])
-            if self._parts(sizes) > _MOST_PARTS:
-                return None
+        for sizes in self._cuts(axis):
             cost = self._cost(sizes)
             if cost is not None and cost <= room and self._possible(sizes):
                 return self._tiling(sizes, cost)
         return None
 
-    def _smallest(self, room: int, until_end: bool = False) -> tuple[int, ...] | None:
-        """Halve the axis that saves most until a part fits; None if it never does.
+    def _cuts(self, axis: int) -> Iterator[tuple[int, ...]]:
+        """Parts along one axis, each smaller than those before."""
+        for size in self._steps(axis):
+            sizes = (*self.shape[:axis], size, *self.shape[axis + 1 :])
+            if self._parts(sizes) > _MOST_PARTS:
+                return
+            yield sizes
 
-        `until_end`: go on as long as it saves anything.
-        """
-        sizes = self.shape
-        cost = self._cost(sizes)
-        while cost is not None and (cost > room or until_end):
-            halves = [half for axis in range(len(sizes)) if (half := self._halved(sizes, axis))]
-            costs = [(c, half) for half in halves if (c := self._cost(half)) is not None and c < cost]
-            if not costs:
-                return sizes if until_end else None
+    def _halvings(self) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """The whole, and then parts that are halves along the axis that saves most, as long as one saves anything."""
+        halves = [self.shape]
+        least = None
+        while costs := [(c, half) for half in halves if (c := self._cost(half)) is not None]:
             cost, sizes = min(costs)
-        return sizes
+            if least is not None and cost >= least:
+                return
+            yield cost, sizes
+            least = cost
+            halves = [half for axis in range(len(sizes)) if (half := self._halved(sizes, axis))]
 
     def _halved(self, sizes: tuple[int, ...], axis: int) -> tuple[int, ...] | None:
         wanted = -(-sizes[axis] // 2)
