@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tosaic.wasm.kernel import KernelRequest
+from tosaic.wasm.kernel import Expression, KernelRequest, Operand
 from tosaic.wasm.views import Window
 
 
@@ -104,3 +105,31 @@ def loop_spans(tasks: Sequence[Task], first: int = 0) -> Iterator[range]:
             case Stretch():
                 yield from loop_spans(task.tasks, first)
         first += count
+
+
+def kernel_call(
+    op: str,
+    inputs: Sequence[tuple[Placed, np.ndarray | None]],
+    outputs: Sequence[Placed],
+    epilogue: Expression | None,
+    attributes: Mapping[str, Any] | None = None,
+    result: str = "",
+    prologue: Expression | None = None,
+) -> Call:
+    """The call of a kernel for placed operands; constant ones come with their array."""
+    operands = tuple(Operand(place.window.view, array) for place, array in inputs)
+    views = tuple(place.window.view for place in outputs)
+    request = KernelRequest(op, operands, views, attributes or {}, result, epilogue, prologue)
+    return Call(request, (*(place for place, _ in inputs), *outputs))
+
+
+def copy_call(source: Placed, target: Placed) -> Call:
+    """Copies a tensor."""
+    element = source.window.view.element
+    identity = Expression((("input", (0,), ()),), (element,))
+    return kernel_call("elementwise", [(source, None)], [target], identity)
+
+
+def condition_call(place: Placed) -> Call:
+    """Leaves a bool on the operand stack."""
+    return Call(KernelRequest("condition", (Operand(place.window.view),), ()), (place,))

@@ -10,25 +10,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from tosaic.wasm.calls import Branch, Buffer, Call, Loop, Placed, Task
+from tosaic.wasm.calls import (
+    Branch,
+    Buffer,
+    Call,
+    Loop,
+    Placed,
+    Task,
+    condition_call,
+    copy_call,
+    kernel_call,
+)
+from tosaic.wasm.expression_builder import ExpressionBuilder, constant, is_table, is_uniform
 from tosaic.wasm.graph import Border, Graph, Node, Value, scalar
-from tosaic.wasm.grouping import MATRIX_OPS, REDUCTIONS, Cluster, clusters, is_pointwise
-from tosaic.wasm.kernel import Expression, KernelRequest, Operand
+from tosaic.wasm.grouping import Cluster, clusters, is_pointwise
+from tosaic.wasm.kernel import Expression
+from tosaic.wasm.strides import follows, writes
 from tosaic.wasm.views import MOVEMENTS, Window, moved, tiled
-
-_STRIDED = MATRIX_OPS | REDUCTIONS | {"avg_pool2d", "max_pool2d"}
-"""Ops besides elementwise ones that read and write tensors whose rows lie apart."""
-
-_SCALAR_OPERANDS = {
-    "conv2d": (0,),
-    "conv3d": (0,),
-    "transpose_conv2d": (0,),
-    "matmul": (0, 1),
-    "matmul_t": (0, 1),
-}
-"""Operands that are read element by element, or packed: any strides cost the same."""
 
 
 @dataclass(eq=False)
@@ -162,28 +160,13 @@ class _Layout:
         cluster = self.cluster_of[part.producer]
         if cluster.root.op in MOVEMENTS or cluster.root.op == "concat":
             return cluster.root.op == "concat" and self._followed(part, window)
-        writes_rows = cluster.root.op in _STRIDED or is_pointwise(cluster.root)
-        return (window.view.is_contiguous or (writes_rows and _has_rows(window))) and self._followed(
-            part, window
-        )
+        return writes(cluster, window) and self._followed(part, window)
 
     def _followed(self, value: Value, window: Window) -> bool:
         """True if all readers of a value can read it in this window."""
-        return value not in self.results and all(self._reads(user, value, window) for user in value.users)
-
-    def _reads(self, user: Node, value: Value, window: Window) -> bool:
-        if window.view.is_contiguous or user.op in MOVEMENTS or user.op in ("concat", "pad"):
-            return True
-        if user.op == "table" and value is user.inputs[1]:
-            return False
-        cluster = self.cluster_of[user]
-        if user is cluster.root and not is_pointwise(user):
-            scalar_operands = [user.inputs[i] for i in _SCALAR_OPERANDS.get(user.op, ())]
-            follows_rows = user.op in _STRIDED and _has_rows(window)
-            return follows_rows or (value in scalar_operands and min(window.strides) >= 0)
-        if cluster.root.op in MATRIX_OPS or len(value.users) > 1:
-            return _has_rows(window)
-        return True
+        return value not in self.results and all(
+            follows(user, self.cluster_of[user], value, window) for user in value.users
+        )
 
     # Calls
 
@@ -222,7 +205,7 @@ class _Layout:
         elif window is None:
             window = source.window
         dense = Window.whole(node.output.element, window.shape)
-        yield self._copy(Placed(source.buffer, window), Placed(target.buffer, dense))
+        yield copy_call(Placed(source.buffer, window), Placed(target.buffer, dense))
 
     def _is_free(self, value: Value, source: Placed, window: Window) -> bool:
         """True if the value may stay in the buffer of its source, seen through this window."""
@@ -243,13 +226,13 @@ class _Layout:
         for part, window in _parts(node, whole.window):
             target = Placed(whole.buffer, window)
             if part.size and self._place(part) != target:
-                yield self._copy(self._place(part), target)
+                yield copy_call(self._place(part), target)
 
     def _pad(self, node: Node) -> Iterator[Call]:
         """Fill the border in slabs, copy the inside."""
         source, target = self._place(node.inputs[0]), self._place(node.output)
         before, after = node.attributes["padding"][::2], node.attributes["padding"][1::2]
-        constant = _constant(source.window.view.element, node.attributes["pad_const"])
+        filling = constant(source.window.view.element, node.attributes["pad_const"])
         shape = node.inputs[0].shape
         start, size = [0] * len(shape), list(node.output.shape)
         for axis in range(len(shape)):
@@ -258,17 +241,17 @@ class _Layout:
                     [*start[:axis], at, *start[axis + 1 :]], [*size[:axis], count, *size[axis + 1 :]]
                 )
                 if slab.view.size:
-                    yield _call("elementwise", [], [Placed(target.buffer, slab)], constant)
+                    yield kernel_call("elementwise", [], [Placed(target.buffer, slab)], filling)
             start[axis], size[axis] = before[axis], shape[axis]
         if node.inputs[0].size:
-            yield self._copy(source, Placed(target.buffer, target.window.slice(start, size)))
+            yield copy_call(source, Placed(target.buffer, target.window.slice(start, size)))
 
     def _branch(self, node: Node) -> Branch:
         """Both arms read the operands where they are and write into the results' places."""
         condition, *inputs = (self._place(value) for value in node.inputs)
         outputs = [self._place(value) for value in node.outputs]
         then, otherwise = (self._region(graph, inputs, outputs) for graph in node.regions)
-        return Branch(_condition(condition), then, otherwise)
+        return Branch(condition_call(condition), then, otherwise)
 
     def _loop(self, node: Node) -> Iterator[Task]:
         """The states are in the results' places. A trip computes the next ones beside them, since it may read all
@@ -286,7 +269,7 @@ class _Layout:
             yield from self._brought(value, state)
         yield Loop(
             self._region(test, inputs, [goes_on]),
-            _condition(goes_on),
+            condition_call(goes_on),
             [*self._region(body, inputs, following), *self._copies(following, states)],
             node.attributes["most_trips"],
             node.attributes["exact"],
@@ -294,8 +277,8 @@ class _Layout:
 
     def _brought(self, value: Value, target: Placed) -> Iterator[Call]:
         """Have a value in a place."""
-        if value.array is not None and _is_uniform(value.array):
-            yield _call("elementwise", [], [target], _constant(value.element, scalar(value.array)))
+        if value.array is not None and is_uniform(value.array):
+            yield kernel_call("elementwise", [], [target], constant(value.element, scalar(value.array)))
         else:
             yield from self._copies([self._place(value)], [target])
 
@@ -304,19 +287,14 @@ class _Layout:
 
     def _copies(self, sources: Sequence[Placed], targets: Sequence[Placed]) -> list[Call]:
         return [
-            self._copy(source, target) for source, target in zip(sources, targets) if _differ(source, target)
+            copy_call(source, target) for source, target in zip(sources, targets) if _differ(source, target)
         ]
-
-    def _copy(self, source: Placed, target: Placed) -> Call:
-        element = source.window.view.element
-        identity = Expression((("input", (0,), ()),), (element,))
-        return _call("elementwise", [(source, None)], [target], identity)
 
     def _compute(self, cluster: Cluster) -> Call:
         """The call of a root with its own operands, or what they are computed from, and of the elementwise ops fused
         into it."""
         root = cluster.root
-        builder = _ExpressionBuilder(self, cluster.result.shape)
+        builder = ExpressionBuilder(self._place, cluster.result.shape)
         op, result, prologue = "elementwise", "", None
         attributes: Mapping[str, Any] = {}
         if not is_pointwise(root):
@@ -335,13 +313,13 @@ class _Layout:
         epilogue = builder.build() if cluster.fused else None
         if op == "scatter":
             attributes = {**attributes, "in_place": builder.inputs[0][0] == outputs[0]}
-        return _call(op, builder.inputs, outputs, epilogue, attributes, result, prologue)
+        return kernel_call(op, builder.inputs, outputs, epilogue, attributes, result, prologue)
 
-    def _prologue(self, cluster: Cluster, epilogue: _ExpressionBuilder) -> Expression | None:
+    def _prologue(self, cluster: Cluster, epilogue: ExpressionBuilder) -> Expression | None:
         """What computes the operand of the root; its inputs come first."""
         if not cluster.prologue:
             return None
-        builder = _ExpressionBuilder(self, cluster.root.inputs[0].shape)
+        builder = ExpressionBuilder(self._place, cluster.root.inputs[0].shape)
         for node in cluster.prologue:
             builder.add(node)
         epilogue.inputs = builder.inputs
@@ -373,7 +351,7 @@ class _Layout:
             if tenant in self.results or any(self.number_of[reader] > now for reader in readers):
                 return False
             aligned = self.places[tenant].window.with_element(window.view.element) == window
-            looked_up = any(_is_table(tenant, user) for user in cluster.fused)
+            looked_up = any(is_table(tenant, user) for user in cluster.fused)
             if cluster in readers and (looked_up or not aligned):
                 return False
         return True
@@ -394,108 +372,8 @@ class _Layout:
             if not works:
                 works.append(Work(None, 0))
             if value.size:
-                works[-1].calls.append(self._copy(self._place(value), target))
+                works[-1].calls.append(copy_call(self._place(value), target))
             yield target
-
-
-_ZERO_POINTS = {"rescale": ("input_zp", "output_zp"), "negate": ("input1_zp", "output_zp")}
-"""Attributes that become constant arguments in an expression."""
-
-
-class _ExpressionBuilder:
-    """Collects the nodes of an expression and the inputs that they read."""
-
-    def __init__(self, layout: _Layout, shape: tuple[int, ...]) -> None:
-        self.layout = layout
-        self.shape = shape
-        self.inputs: list[tuple[Placed, np.ndarray | None]] = []
-        self.nodes: list[tuple[str, tuple[int, ...], tuple[tuple[str, Any], ...]]] = []
-        self.elements: list[str] = []
-        self.index: dict[Value, int] = {}
-
-    def result(self, value: Value) -> None:
-        """The value that the root computes."""
-        self.index[value] = self._node("result", (), (), value.element)
-
-    def add(self, node: Node) -> None:
-        attributes = dict(node.attributes)
-        arguments = [self._argument(value, node) for value in node.inputs if not _is_table(value, node)]
-        if node.op == "table":
-            attributes["input"] = self._input(self.layout._place(node.inputs[1]), node.inputs[1].array)
-        for name in _ZERO_POINTS.get(node.op, ()):
-            element = node.inputs[0].element if name.startswith("input") else node.output.element
-            arguments.append(self._constant(attributes.pop(name), element))
-        self.index[node.output] = self._node(
-            node.op, tuple(arguments), tuple(sorted(attributes.items())), node.output.element
-        )
-
-    def build(self) -> Expression:
-        return Expression(tuple(self.nodes), tuple(self.elements))
-
-    def _argument(self, value: Value, node: Node) -> int:
-        if value not in self.index:
-            self.index[value] = self._external(value, node)
-        return self.index[value]
-
-    def _external(self, value: Value, node: Node) -> int:
-        if value.array is not None and _is_uniform(value.array):
-            return self._constant(scalar(value.array), value.element)
-        place, array = self.layout._place(value), value.array
-        window = place.window
-        if node.op == "rescale" and len(value.shape) < len(self.shape):
-            aligned = (1,) * (len(self.shape) - len(value.shape)) + value.shape
-            window = window.with_dims(aligned, (0,) * (len(aligned) - len(value.shape)) + window.strides)
-            array = None if array is None else array.reshape(aligned)
-        window = window.broadcast(self.shape)
-        array = None if array is None else np.broadcast_to(array, self.shape)
-        index = self._input(Placed(place.buffer, window), array)
-        return self._node("input", (index,), (), value.element)
-
-    def _input(self, place: Placed, array: np.ndarray | None) -> int:
-        self.inputs.append((place, array))
-        return len(self.inputs) - 1
-
-    def _constant(self, value: int | float, element: str) -> int:
-        return self._node("constant", (), (("element", element), ("value", value)), element)
-
-    def _node(self, op: str, arguments: tuple, attributes: tuple, element: str) -> int:
-        self.nodes.append((op, arguments, attributes))
-        self.elements.append(element)
-        return len(self.nodes) - 1
-
-
-def _is_uniform(array: np.ndarray) -> bool:
-    """True if all elements have the same bits, as in a splat, which is one element in memory."""
-    if array.size <= 1 or not any(array.strides):
-        return array.size > 0
-    first, last = (array[(at,) * array.ndim].tobytes() for at in (0, -1))
-    if first != last:
-        return False
-    raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, array.itemsize)
-    return bool((raw == raw[0]).all())
-
-
-def _is_table(value: Value, node: Node) -> bool:
-    return node.op == "table" and value is node.inputs[1]
-
-
-def _call(
-    op: str,
-    inputs: Sequence[tuple[Placed, np.ndarray | None]],
-    outputs: Sequence[Placed],
-    epilogue: Expression | None,
-    attributes: Mapping[str, Any] | None = None,
-    result: str = "",
-    prologue: Expression | None = None,
-) -> Call:
-    operands = tuple(Operand(place.window.view, array) for place, array in inputs)
-    views = tuple(place.window.view for place in outputs)
-    request = KernelRequest(op, operands, views, attributes or {}, result, epilogue, prologue)
-    return Call(request, (*(place for place, _ in inputs), *outputs))
-
-
-def _condition(place: Placed) -> Call:
-    return Call(KernelRequest("condition", (Operand(place.window.view),), ()), (place,))
 
 
 def _is_scattered_into(body: Graph, state: int) -> bool:
@@ -522,11 +400,6 @@ def _differ(source: Placed, target: Placed) -> bool:
     return bool(target.window.view.size) and source != target
 
 
-def _constant(element: str, value: int | float) -> Expression:
-    attributes = (("element", element), ("value", value))
-    return Expression((("constant", (), attributes),), (element,))
-
-
 def _parts(node: Node, whole: Window) -> Iterator[tuple[Value, Window]]:
     """The operands of a concatenation and where they lie in its result."""
     axis = node.attributes["axis"]
@@ -534,11 +407,3 @@ def _parts(node: Node, whole: Window) -> Iterator[tuple[Value, Window]]:
     for part in node.inputs:
         yield part, whole.slice(start, part.shape)
         start[axis] += part.shape[axis]
-
-
-def _has_rows(window: Window) -> bool:
-    """True if neighbours along the innermost dimension are neighbours in memory (or all the same element)."""
-    for size, stride in zip(reversed(window.shape), reversed(window.strides)):
-        if size != 1:
-            return stride in (0, window.view.element_bytes) and all(s >= 0 for s in window.strides)
-    return True
