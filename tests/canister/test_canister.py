@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from chained_program import ARGUMENT, POISON, PRICES, VALUES, check, copying, program, rejection
+from copying_program import prices_with
 from proxy_canister import Proxy
 from tosaic.canister import Canister, assemble, message_overhead
 from tosaic.errors import TosaicError
@@ -180,6 +181,22 @@ def test_exceeding_the_limit_frees_the_canister() -> None:
     installed = Replica(PRICES, update_limit=limit).install(canister.wasm)
     for _ in range(2):
         assert "instruction limit" in rejection(installed.update("infer", ARGUMENT))
+
+
+@pytest.mark.parametrize("executed", [0, 1, 2])
+def test_a_canister_that_cannot_call_itself_says_so_and_is_free(executed: int) -> None:
+    """The queue is full, or the cycles for a further message are not there: at the first or at a later call."""
+    prices = prices_with()
+    installed = Replica(prices).install(assemble(program(5), prices).wasm)
+    ticket = steps_of(installed, executed)
+    most = prices.document["limits"]["queued_calls"]
+    prices.document["limits"]["queued_calls"] = 0
+    while installed.replica.step():
+        pass
+    assert isinstance(ticket.result, Reject)
+    assert "cannot call itself now" in ticket.result.text
+    prices.document["limits"]["queued_calls"] = most
+    check(installed.update("infer", ARGUMENT), 5)
 
 
 def test_only_the_canister_itself_may_call_step() -> None:

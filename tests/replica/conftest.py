@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import server_stand_in
 
+import server_stand_in
 from tosaic.replica.pocket_ic_server import BINARY
 
 

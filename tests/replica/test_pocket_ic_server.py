@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from server_stand_in import PORT_FILE, stand_in
 
+from server_stand_in import PORT_FILE, stand_in
 from tosaic.errors import TosaicError
 from tosaic.replica.pocket_ic_server import BINARY, PocketIcServer
 

@@ -454,6 +454,17 @@ def test_a_stopped_canister_takes_no_calls_until_it_is_started() -> None:
     assert word(canister) == 1
 
 
+@pytest.mark.parametrize("install_again", ["upgrade", "reinstall"])
+def test_another_module_does_not_start_a_stopped_canister(install_again: str) -> None:
+    canister = install(COUNTER)
+    canister.stop()
+    getattr(canister, install_again)(wasm_of(COUNTER))
+    assert isinstance(canister.update("count").result, Reject)
+    canister.start()
+    canister.update("count")
+    assert word(canister) == 1
+
+
 def test_what_a_stopped_canister_has_called_comes_back_to_it() -> None:
     canister = install(CALLER)
     ticket = canister.submit("ask")

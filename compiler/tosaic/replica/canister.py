@@ -55,6 +55,11 @@ class Canister:
     def __repr__(self) -> str:
         return f"Canister({principal_text(self.id)})"
 
+    def take_place_of(self, other: Canister) -> None:
+        """Be as the canister before another module came: stopped if it was, and called back by those it called."""
+        self.takes_calls = other.takes_calls
+        self.outstanding = other.outstanding
+
     def export(self, name: str) -> wasmtime.Func | None:
         """An exported function."""
         found = self.instance.exports.get(name)

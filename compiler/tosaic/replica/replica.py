@@ -115,7 +115,7 @@ class Replica:
         try:
             self._run_hook(old, "canister_pre_upgrade", b"", self.limits[INSTALL])
             canister = Canister(self, id, compiled, old.controllers, old.stable)
-            canister.outstanding = old.outstanding
+            canister.take_place_of(old)
             self._initialise(canister, "canister_post_upgrade", argument)
         except TosaicError:
             old.restore(before)
@@ -132,7 +132,7 @@ class Replica:
         check_module(wasm, compiled.original, compiled.metered.functions, self.prices)
         old = self.canisters[id]
         canister = Canister(self, id, compiled, old.controllers)
-        canister.outstanding = old.outstanding
+        canister.take_place_of(old)
         self._initialise(canister, "canister_init", argument)
         self.canisters[id] = canister
 
