@@ -132,3 +132,27 @@ def test_operand_that_is_read_later_is_not_overwritten():
     )
     _, exponential, _ = (call for work in found.works for call in work.calls)
     assert exponential.places[0].buffer is not exponential.places[1].buffer
+
+
+def exponentials(minuend: str) -> list[dict]:
+    """The attributes of the exponentials of something less the row maxima of %x."""
+    found = layout(
+        "%x: tensor<6x8xf32>, %y: tensor<6x8xf32>",
+        "%2 : tensor<6x8xf32>",
+        "%0 = tosa.reduce_max %x {axis = 1 : i32} : (tensor<6x8xf32>) -> tensor<6x1xf32>",
+        f"%1 = tosa.sub {minuend}, %0 : (tensor<6x8xf32>, tensor<6x1xf32>) -> tensor<6x8xf32>",
+        "%2 = tosa.exp %1 : (tensor<6x8xf32>) -> tensor<6x8xf32>",
+    )
+    expressions = [call.request.epilogue for work in found.works for call in work.calls]
+    return [
+        dict(node[2])
+        for expression in expressions
+        if expression
+        for node in expression.nodes
+        if node[0] == "exp"
+    ]
+
+
+def test_what_is_less_its_own_maximum_is_never_positive():
+    assert exponentials("%x") == [{"never_positive": True}]
+    assert exponentials("%y") == [{}]

@@ -91,6 +91,12 @@ def test_within_the_stated_units_in_the_last_place(name: str) -> None:
     assert error[worst] <= limit, f"{name}({x[worst]!r}) is off by {error[worst]} ulp"
 
 
+def test_exp_of_no_positive_has_the_bits_of_exp() -> None:
+    x = -np.abs(samples())
+    found = run(wasm_math.exp_of_no_positive, x)
+    np.testing.assert_array_equal(found.view(np.uint32), run(wasm_math.exp, x).view(np.uint32))
+
+
 @pytest.mark.parametrize(("name", "exact"), [("sin", np.sin), ("cos", np.cos)])
 def test_sine_and_cosine_of_all_sizes(name: str, exact) -> None:
     nearest_to_a_quarter_turn = 16367173 * 2.0**72
@@ -154,7 +160,8 @@ def test_quarters_of_an_exponent(exponent: float, quarters: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "limit"), [("exp", 91), ("erf", 132), ("tanh", 95), ("sigmoid", 85), ("log", 119)]
+    ("name", "limit"),
+    [("exp", 91), ("exp_of_no_positive", 78), ("erf", 132), ("tanh", 95), ("sigmoid", 85), ("log", 119)],
 )
 def test_the_price_of_four_lanes(name: str, limit: int) -> None:
     f = Function("f", PRICES)

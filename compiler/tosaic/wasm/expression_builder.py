@@ -38,6 +38,8 @@ class ExpressionBuilder:
         arguments = [self._argument(value, node) for value in node.inputs if not is_table(value, node)]
         if node.op == "table":
             attributes["input"] = self._input(self.place(node.inputs[1]), node.inputs[1].array)
+        if node.op == "exp" and _is_less_its_maximum(node.inputs[0]):
+            attributes["never_positive"] = True
         for name in _ZERO_POINTS.get(node.op, ()):
             element = node.inputs[0].element if name.startswith("input") else node.output.element
             arguments.append(self._constant(attributes.pop(name), element))
@@ -78,6 +80,16 @@ class ExpressionBuilder:
         self.nodes.append((op, arguments, attributes))
         self.elements.append(element)
         return len(self.nodes) - 1
+
+
+def _is_less_its_maximum(value: Value) -> bool:
+    """True for x less the maximum of x along an axis, as in every softmax: never positive."""
+    node = value.producer
+    if node is None or node.op != "sub":
+        return False
+    x, largest = node.inputs
+    maximum = largest.producer
+    return maximum is not None and maximum.op == "reduce_max" and maximum.inputs[0] is x
 
 
 def is_uniform(array: np.ndarray) -> bool:

@@ -25,6 +25,8 @@ _ROUNDING = 1.5 * 2.0**23
 """Adding it rounds an f32 to an integer, which then stands in the low bits of the sum."""
 
 _EXPONENT_BIAS = 127 << 23
+_RAISED = 64
+"""Exponents down to -151 are those of normal numbers when they are raised so far."""
 _INFINITY_BITS = 0x7F800000
 _SQRT_HALF_BITS = struct.unpack("<i", struct.pack("<f", math.sqrt(0.5)))[0]
 
@@ -61,12 +63,9 @@ def splat_f64(f: Function, value: float) -> None:
 
 def exp(f: Function) -> None:
     """e**x."""
-    _clamp(f, -104.0, 89.0)  # e**-104 rounds to 0, e**89 overflows
-    n, r = _reduce_by_ln2(f)
-    _exp_minus_one_reduced(f, r)
-    splat_f32(f, 1.0)
-    f.op("f32x4.add")
-    f.release(r)
+    splat_f32(f, 89.0)  # e**89 overflows
+    f.op("f32x4.pmin")
+    n = _exp_mantissa(f)
     # 2**n in two factors, so that n may leave the range of normal numbers: a = n // 2, b = n - a.
     half = f.local("v128")
     f.get(n)
@@ -88,6 +87,28 @@ def exp(f: Function) -> None:
     f.op("i32x4.add")
     f.op("f32x4.mul")
     f.release(n, half)
+
+
+def exp_of_no_positive(f: Function) -> None:
+    """e**x for x <= 0 or NaN, with the bits of `exp`: the second factor of 2**n is a constant."""
+    n = _exp_mantissa(f)
+    _power_of_two(f, n, _RAISED)
+    f.op("f32x4.mul")
+    splat_f32(f, 2.0**-_RAISED)
+    f.op("f32x4.mul")
+    f.release(n)
+
+
+def _exp_mantissa(f: Function) -> int:
+    """x -> e**r, with the local n, where x = n ln 2 + r."""
+    splat_f32(f, -104.0)  # e**-104 rounds to 0
+    f.op("f32x4.pmax")
+    n, r = _reduce_by_ln2(f)
+    _exp_minus_one_reduced(f, r)
+    splat_f32(f, 1.0)
+    f.op("f32x4.add")
+    f.release(r)
+    return n
 
 
 def log(f: Function) -> None:
@@ -310,12 +331,12 @@ def _half_tangent(f: Function, r: int) -> tuple[int, int]:
     return odd, even
 
 
-def _power_of_two(f: Function, n: int) -> None:
-    """Push 2**n for n from -127 (0) to 128 (infinity)."""
+def _power_of_two(f: Function, n: int, raised: int = 0) -> None:
+    """Push 2**(n + raised) for n + raised from -127 (0) to 128 (infinity)."""
     f.get(n)
     f.i32(23)
     f.op("i32x4.shl")
-    splat_i32(f, _EXPONENT_BIAS)
+    splat_i32(f, _EXPONENT_BIAS + (raised << 23))
     f.op("i32x4.add")
 
 

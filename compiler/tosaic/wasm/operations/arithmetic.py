@@ -78,6 +78,11 @@ def _float_function(function: Callable[[Function], None]) -> Operation:
     return operation
 
 
+def _exp(e: Emission, node: Operands) -> None:
+    function = math.exp_of_no_positive if node.attributes.get("never_positive") else math.exp
+    _float_function(function)(e, node)
+
+
 def _mul(e: Emission, node: Operands) -> None:
     """Product; for i32 with a shift, the rounded high part (`apply_scale` without double rounding)."""
     first, second, *rest = node.arguments
@@ -296,7 +301,7 @@ ARITHMETIC: dict[str, Operation] = {
     "equal": _comparison("eq"),
     "greater": _comparison("gt"),
     "greater_equal": _comparison("ge"),
-    "exp": _float_function(math.exp),
+    "exp": _exp,
     "log": _float_function(math.log),
     "tanh": _float_function(math.tanh),
     "sigmoid": _float_function(math.sigmoid),
