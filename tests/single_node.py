@@ -26,6 +26,7 @@ def check(
     *,
     opset: int = 17,
     domain: str = "",
+    domain_opset: int = 1,
     constants: Collection[str] = (),
     outputs: int = 1,
     shapes: Sequence[Sequence[int]] = (),
@@ -47,6 +48,7 @@ def check(
         inputs,
         opset=opset,
         domain=domain,
+        domain_opset=domain_opset,
         constants=constants,
         outputs=outputs,
         shapes=shapes,
@@ -86,6 +88,7 @@ def node_model(
     *,
     opset: int,
     domain: str = "",
+    domain_opset: int = 1,
     constants: Collection[str] = (),
     outputs: int = 1,
     shapes: Sequence[Sequence[int]] = (),
@@ -103,7 +106,9 @@ def node_model(
     ]
     initializers = [onnx.numpy_helper.from_array(inputs[name], name) for name in constants]
     graph = helper.make_graph([node], "graph", infos, [], initializers)
-    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    opsets = [helper.make_opsetid("", opset)] + (
+        [helper.make_opsetid(domain, domain_opset)] if domain else []
+    )
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     known = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)

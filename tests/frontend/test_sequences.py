@@ -86,3 +86,15 @@ def test_what_stays_a_sequence_is_refused(graph: str, reason: str) -> None:
     with pytest.raises(TosaicError) as refused:
         load(model(graph))
     assert reason in str(refused.value)
+
+
+def test_a_map_of_scores_is_the_tensor_of_scores(caplog: pytest.LogCaptureFixture) -> None:
+    proto = model(
+        "g (float[3, 2] x) => (seq(map(int64, float)) y) { z = Neg (x)"
+        " y = ai.onnx.ml.ZipMap <classlabels_int64s = [7, 5]> (z) }",
+        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 1]> ',
+    )
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    (actual,) = reference_model.run(lower(proto), [rows])
+    np.testing.assert_array_equal(actual, -rows)
+    assert "a tensor of scores, its columns in the order 7, 5" in caplog.text

@@ -13,6 +13,7 @@ for _family in (
     "windows",
     "quantized",
     "contrib",
+    "classical",
 ):
     importlib.import_module(f"{__name__}.{_family}")
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 NEWEST_OPSET = 24
 CONTRIB = "com.microsoft"
 """The domain of onnxruntime's own operators."""
+ML = "ai.onnx.ml"
 HALF = {"rtol": 4e-3, "atol": 4e-3}
 """Tolerances in float16, which has 11 significant bits."""
 
@@ -35,6 +36,7 @@ class Case:
     atol: float = 1e-5
     steps: int = 0
     domain: str = ""
+    domain_opset: int = 1
 
     def __post_init__(self) -> None:
         self.inputs = {name: np.asarray(array) for name, array in self.inputs.items()}

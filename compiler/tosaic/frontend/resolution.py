@@ -15,6 +15,7 @@ from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
 from tosaic.frontend import control_flow
 from tosaic.frontend.control_flow import BIND, UnresolvedError
 from tosaic.frontend.function_body import function_body
+from tosaic.frontend.ml_type_rules import ML, has_ml_rule, infer_ml_types
 from tosaic.frontend.model_file import TensorStore
 from tosaic.frontend.node_evaluation import Opsets, fold, infer_types
 from tosaic.frontend.sequences import resolve_sequence
@@ -195,6 +196,8 @@ class Resolver:
         proto = node.proto
         if any(attribute.type in _GRAPH_KINDS for attribute in proto.attribute):
             return control_flow.infer(self, node, scope)
+        if proto.domain == ML:
+            return infer_ml_types(proto, node.operands)
         schema = self.opsets.schema(proto.domain, proto.op_type)
         if schema is not None and schema.has_type_and_shape_inference_function:
             by_value = infer_types_by_value(proto, node.inputs)
@@ -208,7 +211,8 @@ class Resolver:
         """Raises unless there is a rule for the types of the results."""
         schema = self.opsets.schema(proto.domain, proto.op_type)
         inferable = schema is not None and schema.has_type_and_shape_inference_function
-        if not inferable and not has_rule(proto.domain, proto.op_type):
+        known = has_ml_rule(proto.op_type) if proto.domain == ML else has_rule(proto.domain, proto.op_type)
+        if not known and (proto.domain == ML or not inferable):
             raise UnresolvedError(
                 f"no operator of domain '{proto.domain or 'ai.onnx'}' with a known result type"
             )
@@ -348,8 +352,16 @@ def _unlowered(node: StaticNode, is_lowered: IsLowered) -> UnsupportedNode | Non
 def _string_tensor(node: StaticNode) -> UnsupportedNode | None:
     for value in (*node.operands, *node.results):
         if value.type is not None and value.dtype.kind in "OSU":
-            return UnsupportedNode(node.name, node.proto.op_type, f"'{value.name}' is a tensor of strings")
+            reason = f"'{value.name}' is a tensor of strings"
+            return UnsupportedNode(node.name, node.proto.op_type, reason, _remedy_for_strings(node))
     return None
+
+
+def _remedy_for_strings(node: StaticNode) -> str:
+    """Classifiers name their classes by strings if they were trained so; skl2onnx can leave the names out."""
+    if node.proto.domain != ML:
+        return ""
+    return "convert it with numbers for classes: skl2onnx with options={'zipmap': False, 'nocl': True}"
 
 
 def _unreadable_attribute(node: StaticNode) -> UnsupportedNode | None:

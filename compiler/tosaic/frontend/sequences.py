@@ -1,8 +1,9 @@
-"""Sequences and optional values, whose tensors are known one by one: nothing of them is left in the static graph."""
+"""Sequences, optional values and maps, whose tensors are known one by one: none is left in the static graph."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ import onnx
 
 from tosaic.frontend.added_nodes import AddedNodes
 from tosaic.frontend.control_flow import BIND, UnresolvedError
+from tosaic.frontend.ml_type_rules import ML
 from tosaic.frontend.static_graph import TensorSequence, Value, constant
 
 if TYPE_CHECKING:
     from tosaic.frontend.resolution import Resolver
+
+_log = logging.getLogger(__name__)
 
 Operands = Sequence[Value | None]
 Attributes = Mapping[str, Any]
@@ -32,7 +36,7 @@ def resolve_sequence(
         UnresolvedError: data decide what it stands for, or it takes a sequence that nobody can give it.
     """
     takes_sequence = any(isinstance(operand, TensorSequence) for operand in operands)
-    rule = None if node.domain else _RULES.get(node.op_type)
+    rule = _RULES.get((node.domain, node.op_type))
     if rule is None and takes_sequence:
         raise UnresolvedError("it takes a sequence, and how often or whether it runs depends on data")
     if rule is None or (node.op_type == "Identity" and not takes_sequence):
@@ -122,23 +126,37 @@ def _optional(added: AddedNodes, operands: Operands, attributes: Attributes) -> 
     return operands[0]
 
 
+def _unzipped(added: AddedNodes, operands: Operands, attributes: Attributes) -> Value:
+    """A map from labels to scores for each row is no tensor; the scores are, in the order of the labels."""
+    (scores,) = operands
+    assert scores is not None
+    labels = attributes.get("classlabels_int64s") or [s.decode() for s in attributes["classlabels_strings"]]
+    _log.warning(
+        "ZipMap '%s' is left out: instead of maps the model gives a tensor of scores, its columns in the order %s",
+        added.name,
+        ", ".join(map(str, labels)),
+    )
+    return scores
+
+
 def _has_element(added: AddedNodes, operands: Operands, attributes: Attributes) -> Value:
     return constant(added.name, np.array(bool(operands) and operands[0] is not None))
 
 
-_RULES: dict[str, Rule] = {
-    "ConcatFromSequence": _concat,
-    "Identity": _optional,
-    "Optional": _optional,
-    "OptionalGetElement": _optional,
-    "OptionalHasElement": _has_element,
-    "SequenceAt": _at,
-    "SequenceConstruct": _construct,
-    "SequenceEmpty": _construct,
-    "SequenceErase": _erase,
-    "SequenceInsert": _insert,
-    "SequenceLength": _length,
-    "SplitToSequence": _split,
+_RULES: dict[tuple[str, str], Rule] = {
+    ("", "ConcatFromSequence"): _concat,
+    ("", "Identity"): _optional,
+    ("", "Optional"): _optional,
+    ("", "OptionalGetElement"): _optional,
+    ("", "OptionalHasElement"): _has_element,
+    ("", "SequenceAt"): _at,
+    ("", "SequenceConstruct"): _construct,
+    ("", "SequenceEmpty"): _construct,
+    ("", "SequenceErase"): _erase,
+    ("", "SequenceInsert"): _insert,
+    ("", "SequenceLength"): _length,
+    ("", "SplitToSequence"): _split,
+    (ML, "ZipMap"): _unzipped,
 }
 
 
