@@ -130,11 +130,14 @@ def svm_classifier(d: Draw, op: str) -> Case:
 
 @strategy("TreeEnsembleRegressor", domain=ML)
 def tree_regressor(d: Draw, op: str) -> Case:
+    """Base values only where each leaf gives to each target: onnxruntime forgets them for one without."""
     targets = d.int(1, 3)
     trees = nodes(d)
-    attributes = trees | weights(d, trees, "target", targets) | {"n_targets": targets}
+    given = weights(d, trees, "target", targets)
+    is_full = len(given["target_ids"]) == trees["nodes_modes"].count("LEAF") * targets
+    attributes = trees | given | {"n_targets": targets}
     attributes |= {"aggregate_function": d.pick(["SUM", "AVERAGE", "MIN", "MAX"])}
-    attributes |= {"base_values": numbers(d, targets)} if d.bool() else {}
+    attributes |= {"base_values": numbers(d, targets)} if is_full and d.bool() else {}
     return Case({"x": missing_halves(d)}, attributes | {"post_transform": d.pick(TRANSFORMS)}, domain_opset=3)
 
 
@@ -157,7 +160,8 @@ def tree_classifier(d: Draw, op: str) -> Case:
 def tree_ensemble(d: Draw, op: str) -> Case:
     """Each tree is a chain of branches with a leaf at each.
 
-    Of the numbers of ONNX's transformations, onnxruntime takes softmax (1) and logistic (2) for each other.
+    Of the numbers of ONNX's transformations, onnxruntime takes softmax (1) and logistic (2) for each other; of sets
+    it takes those of integers.
     """
     table: dict[str, list] = {
         name: [] for name in ("feature", "mode", "split", "true", "false", "last", "missing")
@@ -169,7 +173,7 @@ def tree_ensemble(d: Draw, op: str) -> Case:
         for place in range(length):
             mode, is_last = d.pick(modes), place == length - 1
             if mode == 6:
-                members += [*(d.distinct(d.int(1, 3), 8) / 2 - 2).tolist(), float("nan")]
+                members += [*(d.distinct(d.int(1, 2), 2) + 1.0).tolist(), float("nan")]
             row = (
                 d.int(0, 2),
                 mode,

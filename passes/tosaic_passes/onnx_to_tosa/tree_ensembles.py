@@ -7,6 +7,7 @@ To compare at all nodes instead, and to choose the leaf by products, would cost 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -108,13 +109,15 @@ def tree_ensemble_classifier(
         (class_treeids, class_nodeids, class_ids, weights),
     )
     count = len(classlabels_int64s)
-    scores = _aggregate(ctx, tables, _walk(ctx, tables, samples(ctx, x)), count, "SUM")
+    ends = _walk(ctx, tables, samples(ctx, x))
+    scores = _aggregate(ctx, tables, ends, count, "SUM")
     base = _numbers(base_values, base_values_as_tensor)
     if count == 2 and len(set(class_ids)) == 1:
         is_probability = bool((weights >= 0).all())
         return _binary(ctx, scores, class_ids[0], base, classlabels_int64s, post_transform, is_probability)
     scores = _with_base(ctx, scores, base)
-    labels = labels_at(ctx, ctx.argmax(scores, 1), classlabels_int64s)
+    known = scores if base.size else _only_given(ctx, tables, ends, scores)
+    labels = labels_at(ctx, ctx.argmax(known, 1), classlabels_int64s)
     return labels, transformed(ctx, scores, post_transform)
 
 
@@ -247,6 +250,15 @@ def _aggregate(ctx: LoweringContext, tables: TreeTables, ends: Tensor, targets: 
         return ctx.select(ctx.equal(found, absent), 0.0, found)
     total = ctx.reduce("reduce_sum", given, [1], keepdims=False)
     return ctx.mul(total, 1 / trees) if how == "AVERAGE" else total
+
+
+def _only_given(ctx: LoweringContext, tables: TreeTables, ends: Tensor, scores: Tensor) -> Tensor:
+    """Scores of which those of classes that no leaf has given to are the least: a negative one still wins over them."""
+    count = scores.shape[1]
+    if all(weight >= 0 for _, _, weight in tables.leaves) or tables.always_given() == set(range(count)):
+        return scores
+    ones = replace(tables, leaves=[(node, target, 1.0) for node, target, _ in tables.leaves])
+    return ctx.select(ctx.greater(_aggregate(ctx, ones, ends, count, "SUM"), 0.0), scores, -np.inf)
 
 
 def _target_of_trees(tables: TreeTables) -> np.ndarray | None:

@@ -39,10 +39,10 @@ class TreeTables:
         return self._row(0, 0.0, False, False)
 
     def branch(self, mode: str, feature: int, threshold: float, missing: bool) -> int:
-        """A new branch, whose children `connect` names."""
-        threshold = _at_most(mode, threshold)
+        """A new branch, whose children `connect` names. A NaN is not equal to anything: BRANCH_NEQ is true of it."""
+        true_of_nan = missing or mode == "BRANCH_NEQ"
         is_exchanged = mode in _GREATER
-        return self._row(feature, threshold, mode in _EQUAL, missing != is_exchanged)
+        return self._row(feature, _at_most(mode, threshold), mode in _EQUAL, true_of_nan != is_exchanged)
 
     def connect(self, node: int, mode: str, true_child: int, false_child: int) -> None:
         """Where a branch of a mode leads."""
@@ -73,6 +73,18 @@ class TreeTables:
                 inner = reached[children[0][reached] != reached]
                 reached = np.unique(children[:, inner])
         return tree
+
+    def always_given(self) -> set[int]:
+        """The targets to which all leaves of some tree give."""
+        given: dict[int, set[int]] = {}
+        for node, target, _ in self.leaves:
+            given.setdefault(node, set()).add(target)
+        trees = self.trees()
+        found = set()
+        for tree in range(len(self.roots)):
+            leaves = [n for n in np.flatnonzero(trees == tree) if self.true_children[n] == n]
+            found |= set.intersection(*(given.get(int(leaf), set()) for leaf in leaves))
+        return found
 
     def _row(self, feature: int, threshold: float, equal: bool, missing: bool) -> int:
         node = len(self.features)
