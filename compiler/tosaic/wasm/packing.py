@@ -32,17 +32,18 @@ def pack(blocks: tuple[Block, ...]) -> tuple[int, ...]:
     """An offset for each block, all multiples of `ALIGNMENT`. The last results are kept: programs are planned often."""
     goal = largest_live(blocks, ALIGNMENT)
     best = _best_fits(blocks, goal)
-    if end_of(blocks, best) <= goal:
-        return tuple(best)
-    found = _in_parts(blocks, goal)
-    return tuple(min(best, found, key=functools.partial(end_of, blocks)))
+    if end_of(blocks, best) > goal:
+        best = min(best, _in_parts(blocks, goal, best), key=functools.partial(end_of, blocks))
+    return tuple(best)
 
 
-def _in_parts(blocks: Sequence[Block], goal: int) -> list[int]:
+def _in_parts(blocks: Sequence[Block], goal: int, best: Sequence[int]) -> list[int]:
+    """A packing in which each part ends as near to the goal as can be found; `best` is one of all blocks."""
     offsets = [0] * len(blocks)
     for base, part in _parts(blocks):
         members = [blocks[number] for number in part]
-        for number, offset in zip(part, _pack_part(members, goal - base)):
+        fitted = best if len(part) == len(blocks) else _best_fits(members, goal - base)
+        for number, offset in zip(part, _searched(members, goal - base, fitted)):
             offsets[number] = base + offset
     return offsets
 
@@ -79,9 +80,8 @@ _MOST_COMPARISONS_SEARCHING = 3_000_000
 _PRECISION = 256
 
 
-def _pack_part(blocks: Sequence[Block], goal: int) -> list[int]:
-    """Search for a packing that ends at the goal, else, by halves, for one that ends near to it."""
-    best = _best_fits(blocks, goal)
+def _searched(blocks: Sequence[Block], goal: int, best: Sequence[int]) -> Sequence[int]:
+    """Search for a packing that ends at the goal, else, by halves, for one that ends nearer to it than the best."""
     capacity = low = goal
     placements = _PLACEMENTS_PER_BLOCK * len(blocks)
     searches = _MOST_COMPARISONS_SEARCHING // (placements * len(blocks))
