@@ -104,7 +104,7 @@ def judged(cases: Sequence[Path]) -> Iterator[dict]:
 
 def reason_class(reason: str) -> str:
     """A reason without the places, types and numbers that differ from case to case."""
-    first = re.sub(r"loc\([^)]*\): ", "", reason).splitlines()[0].partition(", got (")[0]
+    first = re.sub(r"line \d+, column \d+: ", "", reason).splitlines()[0].partition(", got (")[0]
     return re.sub(r"\b\d+(x\d+)*\b", "N", first)
 
 
