@@ -60,5 +60,8 @@ def _check(run: SegmentRun) -> None:
         assert written == segment.writes
     else:
         assert usage.instructions <= segment.function.cost
-        assert not touched & ~(segment.reads | segment.writes)
-        assert not written & ~segment.writes
+        assert _page_price(touched, written) <= _page_price(segment.reads | segment.writes, segment.writes)
+
+
+def _page_price(touched: int, written: int) -> int:
+    return touched.bit_count() * _PRICES.page_access + written.bit_count() * _PRICES.page_write

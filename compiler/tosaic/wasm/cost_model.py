@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,7 +9,6 @@ from tosaic.wasm.calls import calls_of
 from tosaic.wasm.function import Function
 from tosaic.wasm.grouping import operations_of
 from tosaic.wasm.layout import Work
-from tosaic.wasm.memory_plan import touched
 from tosaic.wasm.program import KernelStore, Plan, WasmProgram, assemble, plan
 from tosaic.wasm.shares import shares
 from tosaic.wasm.task_lists import TaskEmitter, tasks_of
@@ -103,12 +100,7 @@ class WasmCostModel:
         TaskEmitter(planned.step_of, self.store.prices, work.segment).emit(function, tasks_of([work]))
         instructions = function.cost - self.store.prices.function_entry
         steps = [planned.step_of[call] for call in calls_of(work.tasks)]
-        masks = [touched(step) for step in steps]
-        charge = Charge(
-            instructions,
-            functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
-            functools.reduce(operator.or_, (writes for _, writes in masks), 0),
-        )
+        charge = Charge(instructions, *planned.pages.of(work.tasks))
         requests = [call.request for call in calls_of(work.calls)]
         own = shares(instructions, work.cluster, requests, self.store.prices) if work.cluster else []
         folded = [0] * (len(operations) - len(own))

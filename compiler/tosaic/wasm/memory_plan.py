@@ -109,13 +109,13 @@ def pages(address: int, runs: Iterable[tuple[int, int]]) -> int:
 
 def touched(step: Step) -> tuple[int, int]:
     """Page masks of what a step reads and of what it writes."""
-    masks = [_table(step) if step.shares_table else _turn(step), 0]
+    masks = [table_pages(step) if step.shares_table else _turn(step), 0]
     for access in step.kernel.accesses:
         masks[access.write] |= pages(step.addresses[access.operand], access.runs)
     return masks[0], masks[1]
 
 
-def _table(step: Step) -> int:
+def table_pages(step: Step) -> int:
     """The pages of the table that a step samples."""
     if (sample := step.kernel.sample) is None:
         return 0
@@ -126,7 +126,7 @@ def _turn(step: Step) -> int:
     """The pages that stand for those that a step samples."""
     if (sample := step.kernel.sample) is None:
         return 0
-    first, count = step.addresses[sample.operand] // PAGE_BYTES, _table(step).bit_count()
+    first, count = step.addresses[sample.operand] // PAGE_BYTES, table_pages(step).bit_count()
     return sum(1 << first + page for page in {page % count for page in step.turn[:count]})
 
 
@@ -135,7 +135,7 @@ def _find_shared_tables(steps: Sequence[Step]) -> None:
     samplers = [step for step in steps if step.kernel.sample]
     masks = {step: functools.reduce(operator.or_, touched(step)) for step in steps} if samplers else {}
     for sampler in samplers:
-        table = _table(sampler)
+        table = table_pages(sampler)
         common = [mask & table for step, mask in masks.items() if step.notes is not sampler.notes]
         sampler.shares_table = any(mask not in (0, table) for mask in common)
 

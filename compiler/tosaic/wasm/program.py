@@ -5,9 +5,7 @@ graph -> clusters (grouping) -> kernel calls (layout) -> kernels -> addresses (m
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +22,10 @@ from tosaic.wasm.kernel import ELEMENT_BYTES, Kernel, KernelOptions, KernelReque
 from tosaic.wasm.kernels import build
 from tosaic.wasm.layout import Layout, lay_out
 from tosaic.wasm.look_ups import note_look_ups
-from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory, touched
+from tosaic.wasm.memory_plan import MemoryPlan, Step, plan_memory
 from tosaic.wasm.module import DataSegment
 from tosaic.wasm.task_lists import TaskEmitter, divide_long_lists, tasks_of
+from tosaic.wasm.touched_pages import TouchedPages
 from tosaic.wasm.translate import multiply_adds, read
 from tosaic_passes.limit_usage import LimitUsage, refuse_excesses
 from tosaic_passes.program import Program
@@ -163,6 +162,7 @@ class Plan:
     layout: Layout
     step_of: Mapping[Call, Step]
     memory: MemoryPlan
+    pages: TouchedPages
     control_bytes: int
 
 
@@ -183,7 +183,8 @@ def plan(program: Program, kernels: KernelStore, control_bytes: int = CONTROL_BY
     memory = plan_memory(layout, list(step_of.values()), control_bytes, chunk_bytes, list(loop_spans(tasks)))
     _refuse_more_than_the_heap("heap bytes", memory.memory_bytes, kernels.prices)
     divide_long_lists(layout.works, step_of, kernels.options.function_bytes)
-    return Plan(graph, layout, step_of, memory, control_bytes)
+    first_weight_page = memory.data[0].address // PAGE_BYTES if memory.data else 0
+    return Plan(graph, layout, step_of, memory, TouchedPages(step_of, first_weight_page), control_bytes)
 
 
 def _refuse_more_than_the_heap(what: str, used: int, prices: PriceList) -> None:
@@ -231,12 +232,12 @@ def _segments(planned: Plan, prices: PriceList) -> Iterator[SegmentCode]:
         steps = [planned.step_of[call] for call in calls_of(tasks)]
         function = Function(name, prices)
         TaskEmitter(planned.step_of, prices, number).emit(function, tasks)
-        masks = [touched(step) for step in steps]
+        reads, writes = planned.pages.of(tasks)
         yield SegmentCode(
             name=name,
             function=function,
-            reads=functools.reduce(operator.or_, (reads for reads, _ in masks), 0),
-            writes=functools.reduce(operator.or_, (writes for _, writes in masks), 0),
+            reads=reads,
+            writes=writes,
             exact=function.exact and all(step.exact for step in steps),
             macs=sum(multiply_adds(node) for work in works if work.cluster for node in work.cluster.nodes),
             live_bytes=live[number],
