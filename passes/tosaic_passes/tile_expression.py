@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch_mlir import ir
 
 from tosaic_passes.tile_movement import MOVEMENT_RULES
-from tosaic_passes.tile_windows import WINDOW_RULES, Demand, Part, Rule, Sizes, Untiled, Window, whole
+from tosaic_passes.tile_windows import (
+    WINDOW_RULES,
+    Demand,
+    Part,
+    Rule,
+    Sizes,
+    Untiled,
+    Window,
+    shape_of,
+    whole,
+)
 
 _CONSTANTS = ("tosa.const", "tosa.const_shape")
 _RULES: Mapping[str, Rule] = {**WINDOW_RULES, **MOVEMENT_RULES}
@@ -37,27 +47,21 @@ class Expression:
 
     def reads(self, window: Window) -> set[tuple[ir.Value, Window]] | None:
         """What is read from outside for a window of the result; None if the window cannot be computed alone."""
-        needed = self._needed(window)
-        return None if needed is None else {entry for entry in needed if not self.computes(entry[0])}
-
-    def computed(self, window: Window) -> set[tuple[ir.Value, Window]]:
-        """What is computed in here for a window of the result."""
-        return {entry for entry in self._needed(window) or () if self.computes(entry[0])}
-
-    def _needed(self, window: Window) -> set[tuple[ir.Value, Window]] | None:
-        pending, seen = [(self.result, window)], set()
+        pending, seen, found = [(self.result, window)], set(), set()
         while pending:
-            value, part = pending.pop()
-            if (value, part) in seen:
+            entry = pending.pop()
+            if entry in seen:
                 continue
-            seen.add((value, part))
+            seen.add(entry)
+            value, part = entry
             if not self.computes(value):
+                found.add(entry)
                 continue
-            needed = _demand(value.owner, part)
+            needed = demand(value.owner, part)
             if needed is None:
                 return None
             pending += [(v, p) for v, p in zip(value.owner.operands, needed[0]) if isinstance(p, tuple)]
-        return seen
+        return found
 
     def computes(self, value: ir.Value) -> bool:
         """Whether the value is computed in here."""
@@ -79,23 +83,28 @@ class Expression:
         return built[value, window]
 
     def _compute(self, value: ir.Value, window: Window, built: dict) -> ir.Value:
-        op = value.owner
-        needed = _demand(op, window)
-        assert needed is not None
-        parts, changed = needed
-        operands = [
-            self._operand(operand, part, built)
-            for operand, part in zip(op.operands, parts)
-            if part is not Untiled.ABSENT
-        ]
-        kept = {name: attribute for name, attribute in op.attributes.items() if not name.startswith("ic.")}
-        result = _with_shape(value, window)
-        return ir.Operation.create(op.name, [result], operands, kept | changed, loc=op.location).results[0]
+        return rebuilt(value.owner, window, lambda operand, part: self._build(operand, part, built))
 
-    def _operand(self, operand: ir.Value, part: Part, built: dict) -> ir.Value:
-        if isinstance(part, Sizes):
-            return _const_shape(part.values)
-        return operand if isinstance(part, Untiled) else self._build(operand, part, built)
+
+def rebuilt(op: ir.Operation, window: Window, operand_of: Callable[[ir.Value, Window], ir.Value]) -> ir.Value:
+    """The op for a window of its result, at the insertion point; `operand_of` gives windows of its operands."""
+    needed = demand(op, window)
+    assert needed is not None
+    parts, changed = needed
+    operands = [
+        _operand(operand, part, operand_of)
+        for operand, part in zip(op.operands, parts)
+        if part is not Untiled.ABSENT
+    ]
+    kept = {name: attribute for name, attribute in op.attributes.items() if not name.startswith("ic.")}
+    result = _with_shape(op.results[0], window)
+    return ir.Operation.create(op.name, [result], operands, kept | changed, loc=op.location).results[0]
+
+
+def _operand(operand: ir.Value, part: Part, operand_of: Callable[[ir.Value, Window], ir.Value]) -> ir.Value:
+    if isinstance(part, Sizes):
+        return _const_shape(part.values)
+    return operand if isinstance(part, Untiled) else operand_of(operand, part)
 
 
 def slice_of(value: ir.Value, window: Window) -> ir.Value:
@@ -104,7 +113,19 @@ def slice_of(value: ir.Value, window: Window) -> ir.Value:
     return ir.Operation.create("tosa.slice", [_with_shape(value, window)], [value, start, size]).results[0]
 
 
-def _demand(op: ir.Operation, window: Window) -> Demand | None:
+def concat_of(parts: Sequence[ir.Value], axis: int, location: ir.Location) -> ir.Value:
+    """The parts behind one another along an axis, by `tosa.concat` where there are several."""
+    if len(parts) == 1:
+        return parts[0]
+    first = ir.RankedTensorType(parts[0].type)
+    shape = list(first.shape)
+    shape[axis] = sum(shape_of(part)[axis] for part in parts)
+    attribute = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), axis)
+    type = ir.RankedTensorType.get(shape, first.element_type)
+    return ir.Operation.create("tosa.concat", [type], parts, {"axis": attribute}, loc=location).results[0]
+
+
+def demand(op: ir.Operation, window: Window) -> Demand | None:
     """What `op` needs to compute a window of its result; None if it cannot, or if its kind is never tiled."""
     rule = _RULES.get(op.name.removeprefix("tosa."))
     return rule(op, window) if rule and len(op.results) == 1 else None

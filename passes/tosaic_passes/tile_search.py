@@ -11,7 +11,7 @@ from torch_mlir import ir
 
 from tosaic_passes.cost_model import Charge, CostModel
 from tosaic_passes.tile_expression import Expression, is_constant
-from tosaic_passes.tile_windows import VECTOR, Window, shape_of, whole
+from tosaic_passes.tile_windows import VECTOR, Window, shape_of
 from tosaic_passes.weights import numpy_dtype_size
 
 PAGE_BYTES = 65536
@@ -34,12 +34,11 @@ class Tiling:
 
 @dataclass(frozen=True)
 class TilingSearch:
-    """Tilings of an expression that takes `charge` as a whole; with `computes_once` those that repeat no work."""
+    """Tilings of an expression that takes `charge` as a whole."""
 
     expression: Expression
     charge: Charge
     model: CostModel
-    computes_once: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -137,20 +136,7 @@ class TilingSearch:
 
     def _possible(self, sizes: Sequence[int]) -> bool:
         """Whether every part can be computed alone."""
-        parts = list(windows(self.shape, sizes))
-        if any(self.expression.reads(window) is None for window in parts):
-            return False
-        return not self.computes_once or self._computed(parts) == self._computed(
-            [whole(self.expression.result)]
-        )
-
-    def _computed(self, parts: Iterable[Window]) -> int:
-        """How many elements are computed for some parts of the result."""
-        return sum(
-            math.prod(size for _, size in part)
-            for window in parts
-            for _, part in self.expression.computed(window)
-        )
+        return all(self.expression.reads(window) is not None for window in windows(self.shape, sizes))
 
     def _cost(self, sizes: Sequence[int]) -> int | None:
         """About what the dearest part takes, its pages included; None if it cannot be computed alone."""
