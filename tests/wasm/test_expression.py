@@ -150,6 +150,22 @@ def test_select(element: str) -> None:
     np.testing.assert_array_equal(found, np.where(condition, a, b))
 
 
+@pytest.mark.parametrize("zero_first", [False, True])
+@pytest.mark.parametrize(
+    ("element", "zero"), [("f32", 0.0), ("f32", -0.0), ("i32", 0), ("i64", 0), ("i1", 0)]
+)
+def test_select_of_zero(element: str, zero: float, zero_first: bool) -> None:
+    rng = np.random.default_rng(11)
+    condition = rng.integers(0, 2, 64).astype(bool)
+    other = rng.integers(0, 2 if element == "i1" else 100, 64).astype(DTYPES[element])
+    nodes = (("input", (0,), ()), ("input", (1,), ()), ("constant", (), (("value", zero),)))
+    choice = ("select", (0, 2, 1) if zero_first else (0, 1, 2), ())
+    expression = Expression((*nodes, choice), ("i1", *(element,) * 3))
+    found = evaluate(expression, [("i1", condition), (element, other)], 2 if element == "i64" else 4)
+    expected = np.where(condition != zero_first, other, np.array(zero, DTYPES[element]))
+    assert found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("op", ["logical_and", "logical_or", "logical_xor", "logical_not"])
 def test_logical(op: str) -> None:
     a, b = np.array([0, 0, 1, 1], bool), np.array([0, 1, 0, 1], bool)

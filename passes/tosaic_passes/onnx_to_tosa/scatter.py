@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from torch_mlir import ir
 
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import BOOL, INT8, INT32, is_float, limits
@@ -40,19 +41,39 @@ def scatter_elements(
     axis: int = 0,
     reduction: str = "none",
 ) -> Tensor:
-    """`tosa.scatter` with the axis brought to the end; with a reduction by comparing all positions and indices."""
+    """`tosa.scatter` with the axis brought to the end, or to the front if the indices repeat along all others; with
+    a reduction by comparing all positions and indices."""
     axis = ctx.axis(axis, x.rank)
     if not updates.size:
         return x
     box = [size if i == axis else n for i, (size, n) in enumerate(zip(x.shape, indices.shape))]
-    last = [*(i for i in range(x.rank) if i != axis), axis]
-    rows, size, count = math.prod(box) // x.shape[axis], x.shape[axis], indices.shape[axis]
-    part = ctx.transpose(ctx.slice(x, [0] * x.rank, box), last)
-    positions = ctx.reshape(ctx.transpose(from_front(ctx, indices, size), last), (rows, count))
-    new = ctx.reshape(ctx.transpose(updates, last), (rows, count, 1))
-    written = write_rows(ctx, ctx.reshape(part, (rows, size, 1)), positions, new, reduction)
-    written = ctx.transpose(ctx.reshape(written, part.shape), np.argsort(last).tolist())
+    others, column = [i for i in range(x.rank) if i != axis], _repeated_column(indices, axis)
+    size, count, elements = x.shape[axis], indices.shape[axis], math.prod(box[i] for i in others)
+    rows, inner, order = (elements, 1, [*others, axis]) if column is None else (1, elements, [axis, *others])
+    part = ctx.transpose(ctx.slice(x, [0] * x.rank, box), order)
+    positions = from_front(ctx, indices if column is None else column, size)
+    positions = ctx.reshape(ctx.transpose(positions, order), (rows, count))
+    new = ctx.reshape(ctx.transpose(updates, order), (rows, count, inner))
+    written = write_rows(ctx, ctx.reshape(part, (rows, size, inner)), positions, new, reduction)
+    written = ctx.transpose(ctx.reshape(written, part.shape), np.argsort(order).tolist())
     return _into_corner(ctx, x, written)
+
+
+def _repeated_column(indices: Tensor, axis: int) -> Tensor | None:
+    """One index for each place along the axis, if all other axes only repeat it, as Expand and Tile do."""
+    shape = tuple(size if i == axis else 1 for i, size in enumerate(indices.shape))
+    if shape == indices.shape:
+        return None
+    if indices.array is not None:
+        column = indices.array[tuple(slice(size) for size in shape)]
+        return Tensor.constant(column) if (indices.array == column).all() else None
+    assert indices.value is not None
+    owner = indices.value.owner
+    if isinstance(owner, ir.Block) or owner.name != "tosa.tile":
+        return None
+    source = owner.operands[0]
+    repeats = tuple(ir.RankedTensorType(source.type).shape) == shape
+    return Tensor(shape, indices.dtype, value=source) if repeats else None
 
 
 def _into_corner(ctx: LoweringContext, x: Tensor, corner: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import copysign
 
 from tosaic.wasm import math, math_f64
 from tosaic.wasm.emission import Emission, Operands, Operation, unsupported
@@ -221,13 +222,25 @@ def _clamp_i64(e: Emission, value: int, low: int, high: int) -> None:
 
 
 def _select(e: Emission, node: Operands) -> None:
+    """By the bits of the mask; a zero on one side needs no operand of its own."""
     condition, first, second = node.arguments
-    e.push(first)
-    e.push(second)
+    if _is_zero(e.constant(second)):
+        chosen, operator = [first], "v128.and"
+    elif _is_zero(e.constant(first)):
+        chosen, operator = [second], "v128.andnot"
+    else:
+        chosen, operator = [first, second], "v128.bitselect"
+    for argument in chosen:
+        e.push(argument)
     e.push(condition)
     if e.kind(first) == INT64:
         widen_mask(e.f)
-    e.f.op("v128.bitselect")
+    e.f.op(operator)
+
+
+def _is_zero(constant: float | None) -> bool:
+    """Whether all bits are 0."""
+    return constant is not None and constant == 0 and copysign(1, constant) > 0
 
 
 def _reciprocal(e: Emission, node: Operands) -> None:
