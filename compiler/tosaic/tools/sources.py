@@ -16,6 +16,7 @@ from tosaic.artifact.modules import (
     new_context,
     parse_module,
 )
+from tosaic.artifact.trial_read import refuse_deadly_bytecode
 from tosaic.errors import TosaicError
 from tosaic_passes.program import Program
 
@@ -56,6 +57,8 @@ class Source:
 
     def load(self) -> Program:
         """The program of this source. Raises `ir.MLIRError` or TosaicError for what cannot be read."""
+        if isinstance(self.content, bytes) and self.kind is Kind.BYTECODE:
+            refuse_deadly_bytecode(self.content, f"'{self.name}'")
         if self.kind in (Kind.MLIR, Kind.BYTECODE):
             return parse_module(self.content)
         from tosaic import frontend  # imports onnx, which a run on MLIR must not pay for
