@@ -98,6 +98,18 @@ class Entry:
         for place in writes:
             self.writes |= place.pages
 
+    def push_at_most(self, call: str, most: int, local: int) -> None:
+        """Push the i32 that a system call gives, but at most so much; it is in the local as well."""
+        f = self.function
+        f.i32(most)
+        self.system(call)
+        f.tee(local)
+        f.get(local)
+        f.i32(most)
+        f.op("i32.gt_u")
+        f.op("select")
+        f.tee(local)
+
     def append(self, place: Place) -> None:
         """Append bytes to the reply."""
         self.system("msg_reply_data_append", place.address, place.size, size=place.size, reads=[place])

@@ -156,7 +156,7 @@ class FetchChunks:
         f.i32(2)
         f.op("i32.add")
         f.i32(0)
-        _push_least(entry, "msg_reject_msg_size", MOST_REASON, size)
+        entry.push_at_most("msg_reject_msg_size", MOST_REASON, size)
         entry.system("msg_reject_msg_copy", size=MOST_REASON)
         f.i32(start)
         f.get(end)
@@ -277,19 +277,6 @@ class FetchChunks:
         _load(f, row, LENGTH_SIZE)
         f.i32(len(BLOB_HEADER))
         f.op("i32.add")
-
-
-def _push_least(entry: Entry, call: str, most: int, local: int) -> None:
-    """Push what a system call gives, but at most so much; it is in the local as well."""
-    f = entry.function
-    f.i32(most)
-    entry.system(call)
-    f.tee(local)
-    f.get(local)
-    f.i32(most)
-    f.op("i32.gt_u")
-    f.op("select")
-    f.tee(local)
 
 
 def _load(f: Function, row: int, column: int) -> None:

@@ -245,12 +245,11 @@ class ReceivedParts(_Parts):
 
 
 class InputParts(ReceivedParts):
-    """`put(part, data)`. `admit` emits the check of the caller; `busy` is the text that refuses while `state` (if there
-    is one) is not 0."""
+    """`put(part, data)`. `admit` emits the check of the caller, and of an inference that runs."""
 
     def __init__(
         self, tensors: Sequence[BorderTensor], transfer: Transfer, cold: Region, prices: PriceList,
-        admit: Callable[[Entry], None], state: Place | None, busy: Place, log: CostLog,
+        admit: Callable[[Entry], None], log: CostLog,
     ) -> None:  # fmt: skip
         super().__init__(PUT, tensors, transfer, cold, prices)
         self.log = log
@@ -259,9 +258,6 @@ class InputParts(ReceivedParts):
             f"the parts 0 to {len(self.parts) - 1} of the inputs are sent in order by one caller; this is another "
             "one, or another caller has begun to send: begin with part 0".encode()
         )
-        if state:
-            self.entry.load(state)
-            self.entry.refuse_if(busy)
         self._emit()
 
     def charge(self, index: int) -> Charge:

@@ -105,3 +105,29 @@ class Wire:
             entry.append(prefix)
             if i < len(self.results.tensors):
                 entry.append(border_place(self.results.tensors[i]))
+
+
+def candid_wire(
+    method: str,
+    inputs: Sequence[BorderTensor],
+    arguments: Framing,
+    results: Framing,
+    control: Region,
+    cold: Region,
+) -> Wire:
+    """The encoding of `infer`; inputs that come in parts are no arguments."""
+    tensors = ", ".join(
+        f"{t.name}: {candid.type_name(t.dtype)} of {t.size} ({t.dtype}{list(t.shape)})" for t in inputs
+    )
+    return Wire(method, f"the arguments ({tensors})", arguments, results, control, cold)
+
+
+def cbor_wire(method: str, arguments: Framing, results: Framing, control: Region, cold: Region) -> Wire:
+    """The encoding of `infer_cbor`.
+
+    Its constants share the control region, whose page is touched anyway, if there is room for them.
+    """
+    region = control if control.left >= Wire.room(arguments, results) else cold
+    tensors = ", ".join(f"{t.name}: {t.dtype}{list(t.shape)}" for t in arguments.tensors)
+    expected = f"a blob with the canonical CBOR of a map of tensors ({tensors})"
+    return Wire(method, expected, arguments, results, region, cold)
