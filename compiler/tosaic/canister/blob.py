@@ -6,12 +6,19 @@ What is emitted takes the same path for every length, so a message's price is a 
 from __future__ import annotations
 
 from tosaic.canister.entry import Entry, Place
+from tosaic.canister.sha256 import DIGEST_BYTES
 from tosaic.tensors import candid
 from tosaic.wasm.function import Function
 from tosaic.wasm.opcodes import leb128_unsigned
 
 BLOB_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 1, 0])
 """What stands before the length of a message's only value, a blob."""
+
+DIGEST_HEADER = BLOB_HEADER + leb128_unsigned(DIGEST_BYTES)
+"""What stands before the digest in a message that holds one."""
+
+NOTHING = candid.MAGIC + bytes([0, 0])
+"""The message that holds no values."""
 
 LENGTH_ROOM = 4
 SCRATCH_BYTES = 16
@@ -26,6 +33,19 @@ def blob_argument(data: bytes | memoryview) -> bytes:
 def blob_message_bytes(size: int) -> int:
     """Bytes of a message that holds one blob of so many."""
     return len(BLOB_HEADER) + len(leb128_unsigned(size)) + size
+
+
+def read_fixed_argument(entry: Entry, header: bytes, target: Place, scratch: Place, malformed: Place) -> None:
+    """Check that the argument is this header and as many bytes as fit a place, and copy them there."""
+    given = Place(scratch.address, len(header))
+    entry.system("msg_arg_data_size")
+    entry.function.i32(given.size + target.size)
+    entry.function.op("i32.ne")
+    entry.refuse_if(malformed)
+    for place, offset in ((given, 0), (target, given.size)):
+        entry.system("msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place])
+    entry.differs(given, header)
+    entry.refuse_if(malformed)
 
 
 def read_blob_header(entry: Entry, scratch: Place, most: int, malformed: Place) -> tuple[int, int]:
@@ -109,13 +129,18 @@ def append_blob_header(entry: Entry, size: int, header: Place, scratch: Place) -
 
     The bytes of the length are not counted: `blob_message_bytes` has them.
     """
+    entry.append(header)
+    append_length(entry, size, scratch)
+
+
+def append_length(entry: Entry, count: int, scratch: Place) -> None:
+    """Append to the reply how long a vector is, the number in a local; its bytes are not counted."""
     f = entry.function
     word, width = f.local("i32"), f.local("i32")
-    set_length(f, size, word, width)
+    set_length(f, count, word, width)
     f.i32(scratch.address)
     f.get(word)
     f.memory("i32.store")
-    entry.append(header)
     f.i32(scratch.address)
     f.get(width)
     entry.system("msg_reply_data_append", writes=[scratch])

@@ -20,7 +20,7 @@ from functools import cached_property
 from tosaic.canister.digits import write_decimal, write_hexadecimal
 from tosaic.canister.entry import STABLE, Entry, Place, Region, pages_of
 from tosaic.canister.guard import Guard
-from tosaic.canister.parts import ADDRESS, PUT_HEADER, SIZE, Part, ReceivedParts, Transfer
+from tosaic.canister.parts import ADDRESS, PUT_HEADER, SIZE, Part, ReceivedParts, Transfer, push_column
 from tosaic.canister.sha256 import (
     BLOCK_BYTES,
     DIGEST_BYTES,
@@ -192,7 +192,7 @@ class WeightChunks(ReceivedParts):
         entry.copy(self.initial, self.state)
         f.i32(self.state.address)
         for column in (ADDRESS, ADDRESS, SIZE):
-            _load(f, row, column)
+            push_column(f, row, column)
         f.op("i32.add")
         f.call(compress)
         f.i32(self.padding.address)
@@ -262,12 +262,8 @@ class WeightChunks(ReceivedParts):
     def _init(self) -> Entry:
         """Take the stable memory that the weights need and write their identity."""
         entry = Entry.new("canister_init", self.prices)
-        f = entry.function
-        f.i64(self._stable_pages)
-        entry.system("stable64_grow")
-        f.i64(0)
-        f.op("i64.lt_s")
-        entry.trap_if(self.full)
+        entry.function.i64(self._stable_pages)
+        entry.grow_stable(self.full)
         entry.write_stable(self.identity, 0)
         return entry
 
@@ -275,11 +271,7 @@ class WeightChunks(ReceivedParts):
         """Bring back the chunks that are in stable memory; a canister that had none begins as a new one."""
         entry = Entry.new("canister_post_upgrade", self.prices)
         f = entry.function
-        entry.system("stable64_size")
-        f.op("i64.eqz")
-        with f.if_():
-            f.call(self.init.function)
-            f.op("return")
+        entry.end_if_new(self.init)
         entry.read_stable(self.state, 0)
         entry.differ(self.state, self.identity)
         entry.trap_if(self.others)
@@ -327,7 +319,7 @@ class WeightChunks(ReceivedParts):
 
     def _push_wide(self, entry: Entry, row: int, column: int) -> None:
         """A number of the table as an i64."""
-        _load(entry.function, row, column)
+        push_column(entry.function, row, column)
         entry.function.op("i64.extend_i32_u")
 
     def _push_stable_offset(self, entry: Entry, part: int) -> None:
@@ -338,11 +330,6 @@ class WeightChunks(ReceivedParts):
         f.op("i64.mul")
         f.i64(PAGE_BYTES)
         f.op("i64.add")
-
-
-def _load(f: Function, row: int, column: int) -> None:
-    f.get(row)
-    f.memory("i32.load", column)
 
 
 def _bytes_at(segments: Sequence[DataSegment], place: Place) -> bytes | memoryview:

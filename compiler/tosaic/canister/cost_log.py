@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tosaic.canister.blob import set_length
+from tosaic.canister.blob import append_length
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.prices import PriceList
 from tosaic.tensors import candid
@@ -108,14 +108,18 @@ class CostLog:
         entry = Entry.new(LAST_COST, prices)
         admit(entry)
         f, length = entry.function, cold.room(4)
-        log, used = f.local("i32"), f.local("i32")
+        log, used, count = (f.local("i32") for _ in range(3))
         self._push_finished(entry)
         f.tee(log)
         f.memory("i32.load", _USED)
         f.set(used)
         entry.append(cold.constant(_REPLY_HEADER))
         self._append(entry, log, _SUM, lambda: f.i32(_READING_BYTES))
-        self._append_length(entry, used, length)
+        f.get(used)
+        f.i32(_READING_BYTES)
+        f.op("i32.div_u")
+        f.set(count)
+        append_length(entry, count, length)
         self._append(entry, log, _READINGS, lambda: f.get(used))
         entry.system("msg_reply")
         return entry
@@ -148,21 +152,3 @@ class CostLog:
         entry.function.op("i32.add")
         push_size()
         entry.system("msg_reply_data_append")
-
-    @staticmethod
-    def _append_length(entry: Entry, used: int, length: Place) -> None:
-        """Append the number of readings."""
-        f = entry.function
-        count, word, width = (f.local("i32") for _ in range(3))
-        f.get(used)
-        f.i32(_READING_BYTES)
-        f.op("i32.div_u")
-        f.set(count)
-        set_length(f, count, word, width)
-        f.i32(length.address)
-        f.get(word)
-        f.memory("i32.store")
-        f.i32(length.address)
-        f.get(width)
-        entry.system("msg_reply_data_append", writes=[length])
-        f.release(count, word, width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tosaic.prices import PAGE_BYTES, PriceList
@@ -128,6 +128,22 @@ class Entry:
         self.system("stable64_write", size=place.size, reads=[place])
         self.writes |= Place(STABLE + offset, place.size).pages
 
+    def grow_stable(self, text: Place) -> None:
+        """Grow stable memory by the pages (i64) on the stack; trap with this text where there are not so many."""
+        self.system("stable64_grow")
+        self.function.i64(0)
+        self.function.op("i64.lt_s")
+        self.trap_if(text)
+
+    def end_if_new(self, init: Entry) -> None:
+        """After an upgrade: a canister without stable memory begins as a new one, and that is all."""
+        f = self.function
+        self.system("stable64_size")
+        f.op("i64.eqz")
+        with f.if_():
+            f.call(init.function)
+            f.op("return")
+
     def load(self, place: Place) -> None:
         """Push an i32 of the canister's state."""
         self.function.i32(place.address)
@@ -237,6 +253,17 @@ class Entry:
             self.function.i32(text.size)
             self.function.call_system(IC0[how], text.size if how == "msg_reject" else 0)
             self.function.op("return")
+
+
+def push_differ(f: Function, push_first: Callable[[], None], push_second: Callable[[], None]) -> None:
+    """Push whether the 32 bytes at two addresses differ."""
+    for half in (0, 16):
+        for push_address in (push_first, push_second):
+            push_address()
+            f.memory("v128.load", half)
+        f.op("v128.xor")
+    f.op("v128.or")
+    f.op("v128.any_true")
 
 
 def pages_of(places: Sequence[Place]) -> int:

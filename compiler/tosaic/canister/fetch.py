@@ -10,12 +10,12 @@ The callbacks stand first in the table, so that a callback that is under way fin
 
 from __future__ import annotations
 
-from tosaic.canister.blob import BLOB_HEADER
+from tosaic.canister.blob import BLOB_HEADER, DIGEST_HEADER, read_fixed_argument
 from tosaic.canister.chunks import WeightChunks
 from tosaic.canister.digits import write_decimal
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.canister.guard import Guard
-from tosaic.canister.parts import ADDRESS, LENGTH_MASK, LENGTH_SIZE, LENGTH_WORD, SIZE
+from tosaic.canister.parts import ADDRESS, LENGTH_MASK, LENGTH_SIZE, LENGTH_WORD, SIZE, push_column
 from tosaic.canister.sha256 import DIGEST_BYTES
 from tosaic.policy import CONTROLLERS
 from tosaic.prices import PriceList
@@ -27,8 +27,6 @@ from tosaic_passes.cost_model import Charge
 FETCH_CHUNKS, GET_CHUNK = "fetch_chunks", "get_chunk"
 CANISTER_BYTES = 10
 """Bytes of a canister's principal."""
-DIGEST_HEADER = BLOB_HEADER + leb128_unsigned(DIGEST_BYTES)
-"""What stands before the digest in the argument of `get_chunk`."""
 MOST_REASON = 1024
 """Bytes of a rejection that are passed on."""
 
@@ -110,7 +108,7 @@ class FetchChunks:
         guard.refuse_others(entry, CONTROLLERS, self.stranger)
         entry.load(self.fetching)
         entry.refuse_if(self.busy)
-        self._read_store(entry)
+        read_fixed_argument(entry, _PRINCIPAL_HEADER, self.store, self.scratch, self.malformed)
         entry.store(self.fetching, 1)
         following = self._first_missing(entry)
         f.get(following)
@@ -124,9 +122,9 @@ class FetchChunks:
         f, part = entry.function, 0
         row = self.chunks.row_of(f, part)
         self._trap_unless_chunk(entry, row)
-        _load(f, row, ADDRESS)
+        push_column(f, row, ADDRESS)
         self._push_header_size(f, row)
-        _load(f, row, SIZE)
+        push_column(f, row, SIZE)
         entry.system("msg_arg_data_copy")
         self.chunks.call_accept(entry, part)
         following = self._first_missing(entry)
@@ -215,19 +213,6 @@ class FetchChunks:
         entry.system("msg_reply")
         return entry
 
-    def _read_store(self, entry: Entry) -> None:
-        f, header = entry.function, Place(self.scratch.address, len(_PRINCIPAL_HEADER))
-        entry.system("msg_arg_data_size")
-        f.i32(header.size + self.store.size)
-        f.op("i32.ne")
-        entry.refuse_if(self.malformed)
-        for place, offset in ((header, 0), (self.store, header.size)):
-            entry.system(
-                "msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place]
-            )
-        entry.differs(header, _PRINCIPAL_HEADER)
-        entry.refuse_if(self.malformed)
-
     def _first_missing(self, entry: Entry) -> int:
         """A local with the first chunk that is missing, or their number; all are looked at, so it costs the same."""
         f, present = entry.function, self.chunks.present
@@ -254,7 +239,7 @@ class FetchChunks:
         f = entry.function
         entry.system("msg_arg_data_size")
         self._push_header_size(f, row)
-        _load(f, row, SIZE)
+        push_column(f, row, SIZE)
         f.op("i32.add")
         f.op("i32.ne")
         entry.trap_if(self.other)
@@ -265,20 +250,15 @@ class FetchChunks:
         entry.differs(Place(self.scratch.address, len(BLOB_HEADER)), BLOB_HEADER)
         f.i32(self.scratch.address)
         f.memory("i32.load", len(BLOB_HEADER))
-        _load(f, row, LENGTH_MASK)
+        push_column(f, row, LENGTH_MASK)
         f.op("i32.and")
-        _load(f, row, LENGTH_WORD)
+        push_column(f, row, LENGTH_WORD)
         f.op("i32.ne")
         f.op("i32.or")
         entry.trap_if(self.other)
 
     def _push_header_size(self, f: Function, row: int) -> None:
         """Push how many bytes stand before the chunk's data in the reply."""
-        _load(f, row, LENGTH_SIZE)
+        push_column(f, row, LENGTH_SIZE)
         f.i32(len(BLOB_HEADER))
         f.op("i32.add")
-
-
-def _load(f: Function, row: int, column: int) -> None:
-    f.get(row)
-    f.memory("i32.load", column)

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tosaic.canister.blob import BLOB_HEADER, NOTHING
 from tosaic.canister.cost_log import CostLog
 from tosaic.canister.entry import Entry, Place, Region
 from tosaic.prices import PriceList
@@ -29,9 +30,7 @@ ROW_BYTES = 32
 ADDRESS, SIZE, LENGTH_SIZE, LENGTH_MASK, LENGTH_WORD, _PREFIX = 0, 4, 8, 12, 16, 16
 PUT_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 2, 0x79, 0])  # (nat32, blob)
 _GET_HEADER = candid.MAGIC + bytes([0, 1, 0x79])  # (nat32)
-BLOB_HEADER = candid.MAGIC + bytes([1, candid.VEC, 0x7B, 1, 0])  # (blob)
 _PUT_DATA = len(PUT_HEADER) + 4  # where the length of the data stands
-_NOTHING = candid.MAGIC + bytes([0, 0])
 
 
 _HEADER_ROOM = 8192  # what a message may hold besides the tensors
@@ -112,6 +111,12 @@ class Transfer:
         entry.copy(self.caller, self.owner)
 
 
+def push_column(f: Function, row: int, column: int) -> None:
+    """Push a number of the table, from the row whose address is in a local."""
+    f.get(row)
+    f.memory("i32.load", column)
+
+
 class _Parts:
     """The tensors of one side of the border in parts, and the entry point that moves them."""
 
@@ -174,8 +179,7 @@ class _Parts:
         return row
 
     def _load(self, row: int, column: int) -> None:
-        self.entry.function.get(row)
-        self.entry.function.memory("i32.load", column)
+        push_column(self.entry.function, row, column)
 
 
 class ReceivedParts(_Parts):
@@ -188,7 +192,7 @@ class ReceivedParts(_Parts):
         self.wrong_size = cold.constant(
             f"the part has a wrong size: parts have {self.part_bytes} bytes, the last of a tensor what is left".encode()
         )
-        self.nothing = cold.constant(_NOTHING)
+        self.nothing = cold.constant(NOTHING)
 
     def _row(self, part: Part) -> bytes:
         length = leb128_unsigned(part.size)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tosaic.canister.blob import BLOB_HEADER
+from tosaic.canister.blob import BLOB_HEADER, DIGEST_HEADER, read_fixed_argument
 from tosaic.canister.chunks import WeightChunks
-from tosaic.canister.entry import Entry, Place, Region, pages_of
-from tosaic.canister.fetch import DIGEST_HEADER, GET_CHUNK
-from tosaic.canister.parts import ADDRESS, LENGTH_SIZE, LENGTH_WORD, SIZE
+from tosaic.canister.entry import Entry, Place, Region, pages_of, push_differ
+from tosaic.canister.fetch import GET_CHUNK
+from tosaic.canister.parts import ADDRESS, LENGTH_SIZE, LENGTH_WORD, SIZE, push_column
 from tosaic.canister.sha256 import DIGEST_BYTES
 from tosaic.prices import PriceList
-from tosaic.wasm.function import Function
 from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic_passes.cost_model import Charge
 
@@ -24,7 +23,7 @@ class ReadChunk:
     ) -> None:
         self.chunks = chunks
         self.count = len(chunks.parts)
-        self.header = Place(cold.room(16, 16).address, len(DIGEST_HEADER))
+        scratch = cold.room(16, 16)
         self.key = cold.room(DIGEST_BYTES, 16)
         malformed = cold.constant(b"the argument is not one blob of 32 bytes, the sha256 of a chunk")
         unknown = cold.constant(b"no chunk of these weights has this sha256")
@@ -32,7 +31,7 @@ class ReadChunk:
         self.entry = Entry.new(GET_CHUNK, prices)
         entry, f = self.entry, self.entry.function
         admit(entry)
-        self._read_digest(malformed)
+        read_fixed_argument(entry, DIGEST_HEADER, self.key, scratch, malformed)
         part = self._find()
         f.get(part)
         f.i32(self.count)
@@ -60,19 +59,6 @@ class ReadChunk:
             self.entry.writes,
         )
 
-    def _read_digest(self, malformed: Place) -> None:
-        entry, f = self.entry, self.entry.function
-        entry.system("msg_arg_data_size")
-        f.i32(self.header.size + DIGEST_BYTES)
-        f.op("i32.ne")
-        entry.refuse_if(malformed)
-        for place, offset in ((self.header, 0), (self.key, self.header.size)):
-            entry.system(
-                "msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place]
-            )
-        entry.differs(self.header, DIGEST_HEADER)
-        entry.refuse_if(malformed)
-
     def _find(self) -> int:
         """A local with the chunk of this digest, or the number of chunks; all are looked at."""
         f = self.entry.function
@@ -82,14 +68,7 @@ class ReadChunk:
         with f.counted(self.count) as index:
             f.get(found)
             f.get(index)
-            for half in (0, 16):
-                self.chunks.push_digest_address(f, index)
-                f.memory("v128.load", half)
-                f.i32(self.key.address)
-                f.memory("v128.load", half)
-                f.op("v128.xor")
-            f.op("v128.or")
-            f.op("v128.any_true")
+            push_differ(f, lambda: self.chunks.push_digest_address(f, index), lambda: f.i32(self.key.address))
             f.op("select")
             f.set(found)
         return found
@@ -101,14 +80,9 @@ class ReadChunk:
         f.get(row)
         f.i32(LENGTH_WORD)
         f.op("i32.add")
-        _load(f, row, LENGTH_SIZE)
+        push_column(f, row, LENGTH_SIZE)
         entry.system("msg_reply_data_append")
-        _load(f, row, ADDRESS)
-        _load(f, row, SIZE)
+        push_column(f, row, ADDRESS)
+        push_column(f, row, SIZE)
         entry.system("msg_reply_data_append")
         entry.system("msg_reply")
-
-
-def _load(f: Function, row: int, column: int) -> None:
-    f.get(row)
-    f.memory("i32.load", column)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from tosaic.canister.blob import BLOB_HEADER
 from tosaic.canister.border import border_place, copy_argument
 from tosaic.canister.entry import Entry, Place, Region
-from tosaic.canister.parts import BLOB_HEADER
 from tosaic.tensors import candid, cbor
 from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic.wasm.program import BorderTensor

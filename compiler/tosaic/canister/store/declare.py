@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from tosaic.canister.blob import (
-    BLOB_HEADER,
-    append_blob_header,
-    blob_message_bytes,
-)
+from tosaic.canister.blob import BLOB_HEADER, append_blob_header, blob_message_bytes
 from tosaic.canister.digest_index import (
     CAPACITY,
     ascending,
@@ -18,9 +14,7 @@ from tosaic.canister.digest_index import (
 )
 from tosaic.canister.entry import Place, pages_of
 from tosaic.canister.guard import Guard
-from tosaic.canister.sha256 import (
-    DIGEST_BYTES,
-)
+from tosaic.canister.sha256 import DIGEST_BYTES
 from tosaic.canister.store.layout import Layout
 from tosaic.canister.store.method import Method
 from tosaic.policy import CONTROLLERS
@@ -35,20 +29,15 @@ class Declare(Method):
 
     def __init__(self, layout: Layout, guard: Guard, prices: PriceList) -> None:
         super().__init__(DECLARE, layout, prices)
-        cold = layout.cold
-        stranger = cold.constant(b"only a controller of the store may declare chunks")
-        sealed = cold.constant(b"the store is sealed: nothing can be declared any more")
-        order = cold.constant(b"the digests must be in ascending order, each once")
-        full = cold.constant(f"a store lists at most {CAPACITY} chunks".encode())
-        self.no_room = cold.constant(b"there is no stable memory left for these chunks")
         entry = self.entry
+        stranger = self.text("only a controller of the store may declare chunks")
         guard.refuse_others(entry, CONTROLLERS, stranger)
         entry.load(layout.sealed)
-        entry.refuse_if(sealed)
+        entry.refuse_if(self.text("the store is sealed: nothing can be declared any more"))
         start, size = self.read_digests()
-        self._refuse_too_many(size, full)
+        self._refuse_too_many(size)
         self.copy_data(start, size)
-        self._refuse_other_order(size, order)
+        self._refuse_other_order(size)
         self._unite(size)
         self._keep()
         self.reply_nothing()
@@ -73,16 +62,16 @@ class Declare(Method):
             | pages_of([place for places in copied for place in places]),
         )
 
-    def _refuse_too_many(self, size: int, full: Place) -> None:
+    def _refuse_too_many(self, size: int) -> None:
         f = self.entry.function
         self.push_count(size)
         self.entry.load(self.layout.count)
         f.op("i32.add")
         f.i32(CAPACITY)
         f.op("i32.gt_u")
-        self.entry.refuse_if(full)
+        self.entry.refuse_if(self.text(f"a store lists at most {CAPACITY} chunks"))
 
-    def _refuse_other_order(self, size: int, order: Place) -> None:
+    def _refuse_other_order(self, size: int) -> None:
         f, data = self.entry.function, self.layout.data
         f.i32(data.address)
         f.i32(data.address)
@@ -91,7 +80,7 @@ class Declare(Method):
         f.call(ascending(self.prices))
         f.op("i32.eqz")
         self.entry.reads |= self.layout.before_data.pages
-        self.entry.refuse_if(order)
+        self.entry.refuse_if(self.text("the digests must be in ascending order, each once"))
 
     def _unite(self, size: int) -> None:
         """Put the old list aside, write the union, and take stable memory for the chunks that are new."""
@@ -113,10 +102,7 @@ class Declare(Method):
         f.op("i64.extend_i32_u")
         f.i64(layout.slot_pages)
         f.op("i64.mul")
-        entry.system("stable64_grow")
-        f.i64(0)
-        f.op("i64.lt_s")
-        entry.trap_if(self.no_room)
+        entry.grow_stable(self.text("there is no stable memory left for these chunks"))
         f.i32(layout.count.address)
         f.get(total)
         f.memory("i32.store")

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from tosaic.canister.blob import (
-    read_blob_header,
-)
-from tosaic.canister.digest_index import (
-    CAPACITY,
-    search,
-    search_cost,
-)
+from tosaic.canister.blob import NOTHING, read_blob_header
+from tosaic.canister.digest_index import CAPACITY, search, search_cost
 from tosaic.canister.entry import Entry, Place, pages_of
-from tosaic.canister.sha256 import (
-    DIGEST_BYTES,
-)
+from tosaic.canister.sha256 import DIGEST_BYTES
 from tosaic.canister.store.layout import Layout
 from tosaic.prices import PAGE_BYTES, PriceList
-from tosaic.tensors import candid
 from tosaic_passes.cost_model import Charge
-
-_NO_DIGESTS = b"the argument is not one blob of sha256 digests, 32 bytes each, at least one"
-_NOTHING = candid.MAGIC + bytes([0, 0])
 
 
 class Method:
@@ -30,7 +18,11 @@ class Method:
         self.layout = layout
         self.prices = prices
         self.entry = Entry.new(name, prices)
-        self.nothing = layout.cold.constant(_NOTHING)
+        self.nothing = layout.cold.constant(NOTHING)
+
+    def text(self, text: str) -> Place:
+        """A text that refuses a call."""
+        return self.layout.cold.constant(text.encode())
 
     def moving(self, call: str, size: int) -> int:
         return self.prices.system_call(call, size) - self.prices.system_call(call)
@@ -91,7 +83,8 @@ class Method:
 
     def read_digests(self) -> tuple[int, int]:
         """Check that the argument is one blob of digests; two locals with where they start and their bytes."""
-        f, malformed = self.entry.function, self.layout.cold.constant(_NO_DIGESTS)
+        f = self.entry.function
+        malformed = self.text("the argument is not one blob of sha256 digests, 32 bytes each, at least one")
         start, size = read_blob_header(self.entry, self.layout.scratch, CAPACITY * DIGEST_BYTES, malformed)
         f.get(size)
         f.i32(DIGEST_BYTES - 1)

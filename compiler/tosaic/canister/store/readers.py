@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from tosaic.canister.entry import Entry, Place
+from tosaic.canister.blob import NOTHING
+from tosaic.canister.entry import Entry, Place, push_differ
 from tosaic.canister.guard import Guard
 from tosaic.canister.store.layout import READERS, ROW_BYTES, Layout
 from tosaic.policy import CONTROLLERS, Access
@@ -17,7 +18,6 @@ ALLOW, DISALLOW, MAY_READ = "allow", "disallow", "may_read"
 PRINCIPAL = 0x68
 _HEADER = candid.MAGIC + bytes([0, 1, PRINCIPAL, 1])
 _START = len(_HEADER) + 1  # where the bytes of the principal begin, behind their number
-_NOTHING = candid.MAGIC + bytes([0, 0])
 
 
 def principal_argument(principal: bytes) -> bytes:
@@ -40,13 +40,7 @@ def row_search(layout: Layout, prices: PriceList) -> Function:
     with f.stepped(row, ROW_BYTES, READERS):
         f.get(found)
         f.get(row)
-        for half in (0, 16):
-            for address in (given, row):
-                f.get(address)
-                f.memory("v128.load", half)
-            f.op("v128.xor")
-        f.op("v128.or")
-        f.op("v128.any_true")
+        push_differ(f, lambda: f.get(given), lambda: f.get(row))
         f.op("select")
         f.set(found)
     f.get(found)
@@ -63,7 +57,7 @@ class Readers:
         self.prices = prices
         self.row = layout.control.room(ROW_BYTES, 16)
         cold = layout.cold
-        self.nothing = cold.constant(_NOTHING)
+        self.nothing = cold.constant(NOTHING)
         self.stranger = cold.constant(b"only a controller of the store may say who reads it")
         self.denied = cold.constant(
             b"the store gives chunks only to those that a controller named with allow"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tosaic.canister.blob import set_length
+from tosaic.canister.blob import NOTHING, append_length
 from tosaic.canister.digest_index import CAPACITY
 from tosaic.canister.entry import Entry, Place
 from tosaic.canister.guard import Guard
@@ -15,7 +15,6 @@ from tosaic.wasm.function import Function
 from tosaic.wasm.module import DataSegment
 
 SEAL, STATUS, CHUNKS = "seal", "status", "chunks"
-_NOTHING = candid.MAGIC + bytes([0, 0])
 _STATUS_HEADER = candid.MAGIC + bytes([0, 3, 0x79, 0x79, 0x7E])  # (nat32, nat32, bool)
 _CHUNKS_HEADER = candid.MAGIC + bytes([2, candid.VEC, 0x7B, candid.VEC, 0x79, 2, 0, 1])  # (blob, vec nat32)
 
@@ -26,7 +25,7 @@ class State:
     def __init__(self, layout: Layout, guard: Guard, prices: PriceList) -> None:
         self.layout = layout
         self.prices = prices
-        self.nothing = layout.cold.constant(_NOTHING)
+        self.nothing = layout.cold.constant(NOTHING)
         layout.control.data.append(DataSegment(layout.magic.address, MAGIC))
         self._missing = self._count_missing()
         self.init = self._init()
@@ -38,24 +37,15 @@ class State:
     def _init(self) -> Entry:
         """Take the stable memory of the list and write the state of an empty store."""
         entry = Entry.new("canister_init", self.prices)
-        f = entry.function
-        f.i64(self.layout.stable_slots // PAGE_BYTES)
-        entry.system("stable64_grow")
-        f.i64(0)
-        f.op("i64.lt_s")
-        entry.trap_if(self.layout.cold.constant(b"there is no stable memory left for the store"))
+        entry.function.i64(self.layout.stable_slots // PAGE_BYTES)
+        entry.grow_stable(self.layout.cold.constant(b"there is no stable memory left for the store"))
         entry.write_stable(self.layout.kept, 0)
         return entry
 
     def _post_upgrade(self) -> Entry:
         """Bring back the state; a canister without stable memory begins as a new store."""
         entry, layout = Entry.new("canister_post_upgrade", self.prices), self.layout
-        f = entry.function
-        entry.system("stable64_size")
-        f.op("i64.eqz")
-        with f.if_():
-            f.call(self.init.function)
-            f.op("return")
+        entry.end_if_new(self.init)
         seen = Place(layout.scratch.address, layout.magic.size)
         entry.read_stable(seen, 0)
         entry.differ(seen, layout.magic)
@@ -109,25 +99,19 @@ class State:
 
     def _append_vector(self, entry: Entry, place: Place, elements: int, width: int) -> None:
         """Append a vector of as many times `elements` as digests are listed; `width` bytes a digest."""
-        f, scratch = entry.function, self.layout.scratch
-        size, word, length = (f.local("i32") for _ in range(3))
+        f = entry.function
+        size = f.local("i32")
         entry.load(self.layout.count)
         f.i32(elements)
         f.op("i32.mul")
         f.set(size)
-        set_length(f, size, word, length)
-        f.i32(scratch.address)
-        f.get(word)
-        f.memory("i32.store")
-        f.i32(scratch.address)
-        f.get(length)
-        entry.system("msg_reply_data_append")
+        append_length(entry, size, self.layout.scratch)
         f.i32(place.address)
         entry.load(self.layout.count)
         f.i32(width)
         f.op("i32.mul")
         entry.system("msg_reply_data_append")
-        f.release(size, word, length)
+        f.release(size)
 
     def _count_missing(self) -> Function:
         """The function () -> i32: how many chunks are declared and not there. It looks at the whole table."""

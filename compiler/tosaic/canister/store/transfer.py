@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tosaic.canister.blob import (
     BLOB_HEADER,
+    DIGEST_HEADER,
     append_blob_header,
     blob_message_bytes,
     read_blob_header,
+    read_fixed_argument,
 )
-from tosaic.canister.digest_index import (
-    NOT_FOUND,
-)
+from tosaic.canister.digest_index import NOT_FOUND
 from tosaic.canister.digits import write_hexadecimal
 from tosaic.canister.entry import STABLE, Place
 from tosaic.canister.guard import Guard
@@ -27,11 +27,9 @@ from tosaic.canister.store.method import Method
 from tosaic.canister.store.readers import Readers
 from tosaic.policy import Access
 from tosaic.prices import PAGE_BYTES, PriceList
-from tosaic.wasm.opcodes import leb128_unsigned
 from tosaic_passes.cost_model import Charge
 
 PUT_CHUNK, GET_CHUNK = "put_chunk", "get_chunk"
-_DIGEST_HEADER = BLOB_HEADER + leb128_unsigned(DIGEST_BYTES)
 _BIG_ENDIAN = bytes([3, 2, 1, 0] * 4)
 
 
@@ -40,11 +38,10 @@ class PutChunk(Method):
 
     def __init__(self, layout: Layout, guard: Guard, writers: Access, prices: PriceList) -> None:
         super().__init__(PUT_CHUNK, layout, prices)
-        cold = layout.cold
-        stranger = cold.constant(f"only these may put chunks into the store: {writers}".encode())
-        malformed = cold.constant(f"the argument is not one blob of 1 to {layout.chunk_bytes} bytes".encode())
-        self.undeclared = cold.constant(b"no chunk with this sha256 was declared: " + b"0" * 64)
-        start, size = self._open(guard, writers, stranger, malformed)
+        stranger = self.text(f"only these may put chunks into the store: {writers}")
+        malformed = self.text(f"the argument is not one blob of 1 to {layout.chunk_bytes} bytes")
+        guard.refuse_others(self.entry, writers, stranger)
+        start, size = read_blob_header(self.entry, layout.scratch, layout.chunk_bytes, malformed)
         self.copy_data(start, size)
         self._hash(size)
         position = self.find(layout.key)
@@ -71,10 +68,6 @@ class PutChunk(Method):
             | layout.stable_slot(0, size).pages
             | Place(STABLE + layout.stable_offset(layout.listed.sizes), PAGE_BYTES).pages,
         )
-
-    def _open(self, guard: Guard, writers: Access, stranger: Place, malformed: Place) -> tuple[int, int]:
-        guard.refuse_others(self.entry, writers, stranger)
-        return read_blob_header(self.entry, self.layout.scratch, self.layout.chunk_bytes, malformed)
 
     def _hash(self, size: int) -> None:
         """Put the digest of the data in the buffer into `key`."""
@@ -125,7 +118,8 @@ class PutChunk(Method):
         f.memory("i32.store")
 
     def _refuse_undeclared(self, position: int) -> None:
-        entry, f, text = self.entry, self.entry.function, self.undeclared
+        entry, f = self.entry, self.entry.function
+        text = self.text("no chunk with this sha256 was declared: " + "0" * (2 * DIGEST_BYTES))
         key = f.local("i32")
         f.get(position)
         f.i32(NOT_FOUND)
@@ -178,24 +172,21 @@ class GetChunk(Method):
 
     def __init__(self, layout: Layout, readers: Readers, prices: PriceList) -> None:
         super().__init__(GET_CHUNK, layout, prices)
-        cold = layout.cold
-        malformed = cold.constant(b"the argument is not one blob of 32 bytes, the sha256 of a chunk")
-        unknown = cold.constant(b"the store does not list a chunk with this sha256")
-        absent = cold.constant(b"the store waits for this chunk: it was declared and not put there yet")
         header = layout.control.constant(BLOB_HEADER)
         entry, f = self.entry, self.entry.function
         readers.refuse_others(entry)
-        self._read_digest(malformed)
+        malformed = self.text("the argument is not one blob of 32 bytes, the sha256 of a chunk")
+        read_fixed_argument(entry, DIGEST_HEADER, layout.key, layout.scratch, malformed)
         position = self.find(layout.key)
         f.get(position)
         f.i32(NOT_FOUND)
         f.op("i32.eq")
-        entry.refuse_if(unknown)
+        entry.refuse_if(self.text("the store does not list a chunk with this sha256"))
         size = f.local("i32")
         self.push_size(position)
         f.tee(size)
         f.op("i32.eqz")
-        entry.refuse_if(absent)
+        entry.refuse_if(self.text("the store waits for this chunk: it was declared and not put there yet"))
         f.i64(layout.data.address)
         self.push_stable_slot(position)
         self.push_wide(size)
@@ -219,18 +210,3 @@ class GetChunk(Method):
             self.entry.reads | found.reads | layout.listed.sizes.pages | layout.stable_slot(0, size).pages,
             self.entry.writes | Place(layout.data.address, size).pages,
         )
-
-    def _read_digest(self, malformed: Place) -> None:
-        """Put the argument into `key`."""
-        entry, f, layout = self.entry, self.entry.function, self.layout
-        header = Place(layout.scratch.address, len(_DIGEST_HEADER))
-        entry.system("msg_arg_data_size")
-        f.i32(header.size + DIGEST_BYTES)
-        f.op("i32.ne")
-        entry.refuse_if(malformed)
-        for place, offset in ((header, 0), (layout.key, header.size)):
-            entry.system(
-                "msg_arg_data_copy", place.address, offset, place.size, size=place.size, writes=[place]
-            )
-        entry.differs(header, _DIGEST_HEADER)
-        entry.refuse_if(malformed)
