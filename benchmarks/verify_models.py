@@ -153,6 +153,10 @@ def check_predictions(messages: Sequence[ExecutedMessage]) -> None:
         held = message.predicted == message.metered if message.exact else message.predicted >= message.metered
         if not held:
             raise ValueError(f"{message.name}: predicted {message.predicted:,}, metered {message.metered:,}")
+        if message.performance_counter not in (None, message.metered):
+            raise ValueError(
+                f"{message.name}: metered {message.metered:,}, read {message.performance_counter:,}"
+            )
 
 
 STEPS: dict[str, Callable[[Path, Path], dict]] = {
