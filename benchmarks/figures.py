@@ -77,8 +77,14 @@ class Figures:
 
 @dataclass(frozen=True)
 class CutFigures:
-    """A model under a limit, page touches included; `metered` is None where it was not run."""
+    """A model under a limit, page touches included; `metered` is None where it was not run.
 
+    Each segment runs in a message; `segment_instructions` are those of these messages, so without those that only carry
+    tensors or reply.
+    """
+
+    segments: int
+    segment_instructions: int
     messages: int
     predicted: int
     metered: int | None
@@ -92,7 +98,7 @@ class Kept:
 
     def measured(self, kind: str, source: Source, key: list[str], measure: Callable[[], dict]) -> dict:
         digest = hashlib.sha256(json.dumps([source.digest, *key]).encode()).hexdigest()
-        file = self.folder / f"{source.name}.{kind}.{digest[:16]}.json"
+        file = self.folder / f"{source.name.replace(' ', '')}.{kind}.{digest[:16]}.json"
         if not file.exists():
             found = json.dumps(measure())
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +171,13 @@ def measure_cut(source: Source, limit: int) -> CutFigures:
         manifest = json.loads((folder / "manifest.json").read_text())
         run = limit < NO_LIMIT and not manifest["uploads"]
         metered = _run(artifact, source).total_metered if run else None
-        return CutFigures(len(manifest["messages"]), manifest["total_predicted"], metered)
+        return CutFigures(
+            segments=len(manifest["segments"]),
+            segment_instructions=sum(segment["message_instructions"] for segment in manifest["segments"]),
+            messages=len(manifest["messages"]),
+            predicted=manifest["total_predicted"],
+            metered=metered,
+        )
 
 
 def _compile(source: Source, folder: Path, limit: int | None) -> Artifact:

@@ -32,6 +32,13 @@ ROOT = Path(__file__).parent
 README = ROOT / "README.md"
 KEPT = ROOT.parent / "build" / "bench"
 LIMITS = (40_000_000_000, 5_000_000_000, 1_000_000_000)
+FURTHER_LIMITS = {
+    "dnsmos_sig_bak_ovr": [(40_000_000_000, 4)],
+    "resnet18": [(50_000_000, 1)],
+    "whisper_tiny_encoder": [(40_000_000_000, 1)],
+}
+"""Model -> limits with the size of the batch: several times what a message may take, as much as one, and a limit below
+what single operators take."""
 
 
 def cost_row(kept: Kept, source: Source, prices: PriceList, web: bool, notes: list[str]) -> Row:
@@ -49,17 +56,13 @@ def cost_row(kept: Kept, source: Source, prices: PriceList, web: bool, notes: li
 def cuts(
     kept: Kept, source: Source, prices: PriceList, ours: Figures, limits: Sequence[int]
 ) -> Iterator[Cut]:
-    """The model under each limit that cuts it."""
-    below = [limit for limit in limits if limit < ours.predicted]
-    if not below:
-        return
-    uncut = (
-        ours.predicted
-        if ours.messages == 1
-        else figures.measured_cut(kept, source, prices, NO_LIMIT).predicted
-    )
-    for limit in below:
-        yield Cut(source.name, limit, figures.measured_cut(kept, source, prices, limit), uncut)
+    """The model under each limit that cuts it, and under those that FURTHER_LIMITS names for it."""
+    cases = [(source, limit) for limit in limits if limit < ours.predicted]
+    for limit, batch in FURTHER_LIMITS.get(source.name, ()) if limits else ():
+        cases.append((source.batched(batch) if batch > 1 else source, limit))
+    for model, limit in cases:
+        uncut = figures.measured_cut(kept, model, prices, NO_LIMIT)
+        yield Cut(model.name, limit, figures.measured_cut(kept, model, prices, limit), uncut)
 
 
 def report(rows: Sequence[Row], found_cuts: Sequence[Cut], notes: Sequence[str]) -> str:

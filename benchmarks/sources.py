@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import networks
@@ -19,14 +19,20 @@ MOST_INDEX = 100
 
 @dataclass(frozen=True)
 class Source:
-    """A model file and the values of its inputs (name -> array)."""
+    """A model file and the values of its inputs (name -> array), which are so often there as `batch` says."""
 
     path: Path
     inputs: dict[str, np.ndarray]
+    batch: int = 1
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return self.path.stem if self.batch == 1 else f"{self.path.stem} -b {self.batch}"
+
+    def batched(self, batch: int) -> Source:
+        """The model with so many times its inputs, one behind the other in the first dimension."""
+        inputs = {name: np.concatenate([array] * batch) for name, array in self.inputs.items()}
+        return replace(self, inputs=inputs, batch=batch)
 
     @property
     def digest(self) -> str:

@@ -28,17 +28,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Cut:
-    """A model under a limit, and the instructions that it takes without any, page touches included."""
+    """A model under a limit, and without any."""
 
     name: str
     limit: int
     figures: CutFigures
-    uncut: int
+    uncut: CutFigures
 
     @property
     def overhead(self) -> float:
-        """The sum over all messages against one message."""
-        return self.figures.predicted / self.uncut - 1
+        """The sum over all messages against that without a limit."""
+        return self.figures.predicted / self.uncut.predicted - 1
+
+    @property
+    def least(self) -> int:
+        """Into fewer segments no cut without overhead could fit."""
+        return math.ceil(self.uncut.segment_instructions / self.limit)
 
 
 def _per(count: float, macs: int) -> str:
@@ -72,10 +77,12 @@ COST_COLUMNS: dict[str, Callable[[Row], str]] = {
 CUT_COLUMNS: dict[str, Callable[[Cut], str]] = {
     "model": lambda cut: cut.name,
     "limit": lambda cut: f"{cut.limit:,}",
+    "segments": lambda cut: str(cut.figures.segments),
+    "at least": lambda cut: str(cut.least),
     "messages": lambda cut: str(cut.figures.messages),
     "M instructions with page touches": lambda cut: f"{cut.figures.predicted / 1e6:,.1f}",
     "metered": lambda cut: f"{cut.figures.metered / 1e6:,.1f}" if cut.figures.metered else "",
-    "uncut": lambda cut: f"{cut.uncut / 1e6:,.1f}",
+    "uncut": lambda cut: f"{cut.uncut.predicted / 1e6:,.1f}",
     "overhead": lambda cut: f"{cut.overhead:+.2%}",
 }
 

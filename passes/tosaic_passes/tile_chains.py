@@ -46,8 +46,20 @@ class TileChainsPass:
             return
         with program.context, ir.Location.unknown():
             plans = best_chains(kernels, self.limit_instructions, self.cost_model)
-            if plans := self._worth_their_instructions(program, plans):
+            plans = self._worth_their_instructions(program, plans)
+            broken = self._broken_limits(program)
+            while plans and self._broken_limits(program, plans) - broken:
+                plans = _better_half(plans)
+            if plans:
                 self._tile(program, kernels, plans)
+
+    def _broken_limits(self, program: Program, plans: Sequence[ChainPlan] = ()) -> set[str]:
+        """The limits that a canister breaks which runs these chains in parts: it may not hold the code of all."""
+        tried = program.copy()
+        if plans:
+            self._tile(tried, self.cost_model.kernels(tried), plans)
+        usage = self.cost_model.limit_usage(tried, self.limit_instructions)
+        return {entry.what for entry in usage if entry.used > entry.limit}
 
     def _worth_their_instructions(self, program: Program, plans: Sequence[ChainPlan]) -> list[ChainPlan]:
         """The chains whose parts take fewer instructions more than the pages cost that they save."""
@@ -79,6 +91,12 @@ class TileChainsPass:
         }
         forget_kernels(program)
         return found
+
+
+def _better_half(plans: Sequence[ChainPlan]) -> list[ChainPlan]:
+    """Those of the plans that save more, in their order."""
+    best = sorted(plans, key=lambda plan: -plan.gain)[: len(plans) // 2]
+    return [plan for plan in plans if plan in best]
 
 
 def _instructions(kernels: Sequence[KernelCost], plan: ChainPlan) -> int:

@@ -87,8 +87,19 @@ def test_the_table_compares_and_leaves_out_what_does_not_apply() -> None:
 
 
 def test_the_overhead_of_a_cut_is_over_all_messages() -> None:
-    cut = Cut("a", 1000, CutFigures(3, 22_110_000, None), 20_100_000)
-    assert cut_table([cut]).splitlines()[2] == "| a | 1,000 | 3 | 22.1 |  | 20.1 | +10.00% |"
+    uncut = CutFigures(
+        segments=1, segment_instructions=20_000_000, messages=2, predicted=20_100_000, metered=None
+    )
+    cut = Cut("a", 9_000_000, CutFigures(4, 22_010_000, 6, 22_110_000, None), uncut)
+    assert cut_table([cut]).splitlines()[2] == "| a | 9,000,000 | 4 | 3 | 6 | 22.1 |  | 20.1 | +10.00% |"
+
+
+def test_a_batch_has_its_inputs_behind_one_another(source: Source) -> None:
+    batched = source.batched(3)
+    assert batched.name == f"{source.name} -b 3"
+    assert [a.shape for a in batched.inputs.values()] == [
+        (3 * a.shape[0], *a.shape[1:]) for a in source.inputs.values()
+    ]
 
 
 def test_a_refusal_says_which_nodes(tmp_path: Path) -> None:
