@@ -62,6 +62,7 @@ class Lowering:
     topic: str
     function: LoweringFunction
     attributes: frozenset[str]
+    required_attributes: frozenset[str]
     operands: tuple[int, int | None]
     """Least and greatest number of operands; None: any number."""
 
@@ -120,6 +121,7 @@ def load_topics() -> None:
 def _describe(function: LoweringFunction, op: str, domain: str, since: int) -> Lowering:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     required = sum(p.default is p.empty for p in positional)
     return Lowering(
@@ -128,6 +130,7 @@ def _describe(function: LoweringFunction, op: str, domain: str, since: int) -> L
         since=since,
         topic=function.__module__.rpartition(".")[2],
         function=function,
-        attributes=frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY),
+        attributes=frozenset(p.name for p in named),
+        required_attributes=frozenset(p.name for p in named if p.default is p.empty),
         operands=(required, None if variadic else len(positional)),
     )

@@ -259,6 +259,9 @@ class FunctionLowering:
         unknown = sorted(set(named) - lowering.attributes)
         if unknown:
             raise LoweringFailure(f"attribute '{unknown[0]}' is not supported")
+        missing = sorted(lowering.required_attributes - set(named))
+        if missing:
+            raise LoweringFailure(f"attribute '{missing[0]}' is missing")
         return {name: self._python_value(attribute) for name, attribute in named.items()}
 
     def _python_value(self, attribute: ir.Attribute) -> Any:
