@@ -52,6 +52,11 @@ def test_skip_simplified_layer_normalization() -> None:
     contrib("SkipSimplifiedLayerNormalization", operands, epsilon=1e-5)
 
 
+def test_simplified_layer_normalization_stands_in_the_domain_of_onnx() -> None:
+    operands = {"x": floats(2, 3, 8), "g": floats(8)}
+    check("SimplifiedLayerNormalization", operands, observed=True, rtol=1e-4, axis=-1, epsilon=1e-5)
+
+
 EMBEDDING = {
     "ids": np.array([[1, 5, 2], [0, 3, 3]], np.int32),
     "segments": np.array([[0, 0, 1], [1, 1, 0]], np.int32),

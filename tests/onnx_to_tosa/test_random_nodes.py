@@ -22,6 +22,7 @@ ELSEWHERE = {
     ("If", ""): "holds graphs: test_control_flow.py",
     ("Loop", ""): "holds graphs: test_control_flow.py",
     ("Scan", ""): "holds graphs: test_control_flow.py",
+    ("SimplifiedLayerNormalization", "com.microsoft"): "onnxruntime has it in ONNX's domain: test_fusion.py",
     ("QLinearSoftmax", "com.microsoft"): "has an attribute named opset: test_quantized_functions.py",
 }
 """Operators that have no strategy, and why."""

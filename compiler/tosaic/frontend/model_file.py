@@ -16,9 +16,12 @@ from onnx.external_data_helper import uses_external_data
 
 from tosaic.errors import TosaicError
 from tosaic.files import map_file
+from tosaic.frontend.type_rules import is_stray
 from tosaic.frontend.wire import SAME_BUFFER, MalformedError, detach_large_tensors
 
 ModelSource = str | Path | bytes | bytearray | memoryview | onnx.ModelProto
+
+CONTRIB = "com.microsoft"
 
 TEXT_SUFFIX = ".onnxtxt"
 
@@ -110,6 +113,7 @@ def read_model(
             store.adopt(tensor)
     _check_names(proto, shown)
     _check_recursion(proto)
+    _collect_strays(proto)
     _check(proto, shown)
     return _inline_functions(proto), store
 
@@ -189,6 +193,15 @@ def _parse(buffer: memoryview, shown: str) -> onnx.ModelProto:
     return proto
 
 
+def _collect_strays(proto: onnx.ModelProto) -> None:
+    """Puts onnxruntime's own operators into its domain where they stand in ONNX's, which knows nothing of them."""
+    strays = [node for node in _all_nodes(proto.graph.node) if not node.domain and is_stray(node.op_type)]
+    for node in strays:
+        node.domain = CONTRIB
+    if strays and all(opset.domain != CONTRIB for opset in proto.opset_import):
+        proto.opset_import.append(onnx.helper.make_opsetid(CONTRIB, 1))
+
+
 def _check(proto: onnx.ModelProto, shown: str) -> None:
     """By onnx's checker, which wants types of outputs and shapes of inputs and outputs; onnxruntime does not."""
     untyped = [info for info in proto.graph.output if info.type.WhichOneof("value") is None]
@@ -233,7 +246,7 @@ def _node_names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
 
 def _check_recursion(proto: onnx.ModelProto) -> None:
     """Refuses functions that call themselves, which onnx's checker and inliner would follow without end."""
-    calls = {(f.domain, f.name): set(_called(f.node)) for f in proto.functions}
+    calls = {(f.domain, f.name): {(n.domain, n.op_type) for n in _all_nodes(f.node)} for f in proto.functions}
     while leaves := [key for key, called in calls.items() if called.isdisjoint(calls)]:
         for key in leaves:
             del calls[key]
@@ -244,13 +257,13 @@ def _check_recursion(proto: onnx.ModelProto) -> None:
         )
 
 
-def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
-    """Domain and name of each operator, those in the graphs inside of nodes too."""
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes and those in the graphs inside of them."""
     for node in nodes:
-        yield node.domain, node.op_type
+        yield node
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs) if attribute.type in _GRAPH_KINDS else ():
-                yield from _called(graph.node)
+                yield from _all_nodes(graph.node)
 
 
 def _inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -65,6 +65,7 @@ _TABLE = {
     "QuantizeLinear": _Like("Identity", dtype=2),
     "QuickGelu": _Like("Identity"),
     "RotaryEmbedding": _Like("Identity"),
+    "SimplifiedLayerNormalization": _Like("Identity"),
 }
 
 
@@ -106,6 +107,11 @@ def _compress(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types |
     shape = list(data.shape) if axes else [int(np.prod(data.shape))]
     shape[axis] = int(np.count_nonzero(condition.array[: shape[axis]]))
     return [Value("result", TensorType(data.dtype, tuple(shape))).type_proto]
+
+
+def is_stray(op_type: str) -> bool:
+    """Whether an operator of the default domain is one of onnxruntime's own, which its optimizer writes there."""
+    return not onnx.defs.has(op_type) and (op_type in _TABLE or op_type in _RULES)
 
 
 def has_rule(domain: str, op_type: str) -> bool:

@@ -149,6 +149,20 @@ def skip_simplified_layer_normalization(
     return rms_normalization(ctx, total, gamma, epsilon=epsilon), None, None, total
 
 
+@lowering("SimplifiedLayerNormalization", domain=CONTRIB)
+def simplified_layer_normalization(
+    ctx: LoweringContext,
+    x: Tensor,
+    gamma: Tensor,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> tuple[Tensor, None]:
+    """RMSNormalization, as it was called before ONNX had it; no statistics."""
+    return rms_normalization(ctx, x, gamma, axis=axis, epsilon=epsilon, stash_type=stash_type), None
+
+
 def _sum(ctx: LoweringContext, x: Tensor, skip: Tensor, bias: Tensor | None) -> Tensor:
     total = ctx.add(x, skip)
     return total if bias is None else ctx.add(total, bias)
