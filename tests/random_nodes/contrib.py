@@ -9,6 +9,7 @@ import numpy as np
 
 from random_nodes.case import CONTRIB, Case, Draw, strategy
 from random_nodes.elementwise import whole_range
+from random_nodes.products import present
 from random_nodes.quantized import BYTES, scale
 from random_nodes.windows import spatial, window
 
@@ -69,6 +70,34 @@ def skip_normalization(d: Draw, op: str) -> Case:
     if d.bool():
         operands["bias"] = d.floats(shape[-1:])
     return Case(operands, {"epsilon": d.pick([1e-5, 1e-2])}, rtol=1e-3, atol=1e-3)
+
+
+@strategy("GroupQueryAttention", domain=CONTRIB)
+def grouped_queries(d: Draw, op: str) -> Case:
+    """A prompt, or tokens after a past: one token of sequences of different lengths, several of a full one."""
+    batch, group, keys, half = d.int(1, 3), d.int(1, 3), d.int(1, 2), d.int(1, 2)
+    is_prompt, size, packed = d.bool(), 16 * half, d.bool()
+    length = d.int(1, 4) if is_prompt or batch == 1 else 1
+    past = 0 if is_prompt else d.int(1, 4)
+    total = past + length
+    widths = [group * keys * size, keys * size, keys * size]
+    ends = np.full(batch, total - 1) if length > 1 else d.ints([batch], length - 1, total - 1)
+    cache = [batch, keys, past, size]
+    operands = [
+        ("query", d.floats([batch, length, sum(widths) if packed else widths[0]])),
+        ("key", None if packed else d.floats([batch, length, widths[1]])),
+        ("value", None if packed else d.floats([batch, length, widths[2]])),
+        ("past_key", d.floats(cache) if past else None),
+        ("past_value", d.floats(cache) if past else None),
+        ("ends", ends.astype(np.int32)),
+        ("total", np.array([total], np.int32)),
+    ]
+    attributes = {"num_heads": group * keys, "kv_num_heads": keys, "do_rotary": d.int(0, 1)}
+    if attributes["do_rotary"]:
+        operands += [(name, d.floats([9, size // 2], -1, 1)) for name in ("cos", "sin")]
+        attributes["rotary_interleaved"] = d.int(0, 1)
+    attributes |= {"softcap": d.pick([0.0, 2.0]), "local_window_size": d.pick([-1, 2])}
+    return Case(present(dict(operands)), attributes, constants=["total"], outputs=3)
 
 
 @strategy("EmbedLayerNormalization", domain=CONTRIB)

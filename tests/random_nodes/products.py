@@ -184,10 +184,10 @@ def attention(d: Draw, op: str) -> Case:
         "qk_matmul_output_mode": d.pick([0, 1, 3]),
     }
     attributes |= {"scale": d.float(0.25, 2)} if d.bool() else {}
-    return Case(_present(operands), attributes, opset=opset, outputs=4)
+    return Case(present(operands), attributes, opset=opset, outputs=4)
 
 
-def _present(operands: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+def present(operands: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
     """Absent operands get a name of spaces each."""
     return {
         " " * place if array is None else name: np.empty(0) if array is None else array

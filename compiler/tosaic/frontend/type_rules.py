@@ -213,6 +213,21 @@ def _multi_head_attention(node: onnx.NodeProto, operands: Sequence[Value | None]
     return list(results[: len(node.output)])
 
 
+def _group_query_attention(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types | None:
+    """[batch, length, width] of the queries, and the caches, which hold the whole length or as much as the past."""
+    query, key, _, past, _, _, total = (*operands, *[None] * 7)[:7]
+    counts = {a.name: a.i for a in node.attribute}
+    heads, of_keys = counts["num_heads"], counts["kv_num_heads"]
+    if query is None or total is None or total.array is None:
+        return None
+    (batch, length, width), packed = query.shape, 0 if key else 2 * of_keys
+    size = width // (heads + packed)
+    rows = max(int(total.array.reshape(())), past.shape[2] if past else 0)
+    shapes = [(batch, length, heads * size), *[(batch, of_keys, rows, size)] * 2]
+    results = [Value("result", TensorType(query.dtype, shape)).type_proto for shape in shapes]
+    return list(results[: len(node.output)])
+
+
 def _embed_layer_normalization(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Types:
     """Results: the normalised sum, the length of each row, the sum itself."""
     ids, _, words, *_ = operands
@@ -228,6 +243,7 @@ _RULES: dict[str, Callable[[onnx.NodeProto, Sequence[Value | None]], Types | Non
     "Attention": _attention,
     "EmbedLayerNormalization": _embed_layer_normalization,
     "FusedMatMul": _fused_matmul,
+    "GroupQueryAttention": _group_query_attention,
     "MatMulNBits": _packed_matmul,
     "MultiHeadAttention": _multi_head_attention,
     "SkipLayerNormalization": _skip_normalization,

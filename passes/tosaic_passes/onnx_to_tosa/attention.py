@@ -98,19 +98,26 @@ def rotary_embedding(
     """Pairs of elements turned by the angle of their position: `tosa.gather`, `tosa.mul`, `tosa.add`; not packed."""
     if is_packed_batching or scale != 1.0:
         ctx.fail("packed batches and a scale are not supported")
-    half = cos_cache.shape[1]
-    heads = num_heads if rotary_embedding_dim else x.shape[-1] // (2 * half)
+    heads = num_heads if rotary_embedding_dim else x.shape[-1] // (2 * cos_cache.shape[1])
     rows = split_heads(ctx, x, heads) if x.rank == 3 else x
-    batch, _, length, size = rows.shape
-    positions = _positions(ctx, position_ids, batch, length)
-    cos, sin = (
-        ctx.reshape(take(ctx, cache, positions, 0), (batch, 1, length, half))
-        for cache in (cos_cache, sin_cache)
-    )
-    turned = _turned(ctx, ctx.slice_axis(rows, 3, 0, 2 * half), cos, sin, bool(interleaved))
-    rest = ctx.slice_axis(rows, 3, 2 * half, size - 2 * half) if size > 2 * half else None
-    whole = turned if rest is None else ctx.concat([turned, rest], 3)
+    positions = _positions(ctx, position_ids, rows.shape[0], rows.shape[2])
+    whole = rotated(ctx, rows, positions, (cos_cache, sin_cache), bool(interleaved))
     return joined_heads(ctx, whole) if x.rank == 3 else whole
+
+
+def rotated(
+    ctx: LoweringContext, x: Tensor, positions: Tensor, caches: tuple[Tensor, Tensor], interleaved: bool
+) -> Tensor:
+    """x [batch, heads, length, size] turned by the cosines and sines [most, n] of positions [batch * length].
+
+    Elements from 2 n on stay as they are.
+    """
+    batch, _, length, size = x.shape
+    half = caches[0].shape[1]
+    cos, sin = (ctx.reshape(take(ctx, cache, positions, 0), (batch, 1, length, half)) for cache in caches)
+    turned = _turned(ctx, ctx.slice_axis(x, 3, 0, 2 * half), cos, sin, interleaved)
+    rest = ctx.slice_axis(x, 3, 2 * half, size - 2 * half) if size > 2 * half else None
+    return turned if rest is None else ctx.concat([turned, rest], 3)
 
 
 def _positions(ctx: LoweringContext, position_ids: Tensor, batch: int, length: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""ONNX's own Attention, where several heads of queries may share one head of keys and values.
+"""Attention where several heads of queries may share one head of keys and values: ONNX's, and onnxruntime's.
 
 The functions in the schemas of onnx 1.21 cap scores after masking, let a query of a causal attention with a past see
 too little of it, and give NaN where all keys are masked. onnx 1.23 corrected that in place, for opsets 23 and 24 too;
-this follows it, as onnxruntime does.
+Attention follows it, as onnxruntime does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
+from tosaic_passes.onnx_to_tosa.attention import CONTRIB, rotated
 from tosaic_passes.onnx_to_tosa.context import LoweringContext
 from tosaic_passes.onnx_to_tosa.dtypes import BOOL, FLOAT32, INT32, limits
 from tosaic_passes.onnx_to_tosa.heads import joined_heads, split_heads
@@ -63,6 +64,111 @@ def attention(
     result = shared_matmul(ctx, chances, v)
     shown = {CAPPED: capped, BIASED: biased, PROBABLE: chances}.get(qk_matmul_output_mode, products)
     return joined_heads(ctx, result) if query.rank == 3 else result, k, v, shown
+
+
+@lowering("GroupQueryAttention", domain=CONTRIB)
+def group_query_attention(
+    ctx: LoweringContext,
+    query: Tensor,
+    key: Tensor | None = None,
+    value: Tensor | None = None,
+    past_key: Tensor | None = None,
+    past_value: Tensor | None = None,
+    last_positions: Tensor | None = None,
+    total_length: Tensor | None = None,
+    cos_cache: Tensor | None = None,
+    sin_cache: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    attention_bias: Tensor | None = None,
+    *,
+    do_rotary: int = 0,
+    k_quant_type: str = "NONE",
+    kv_num_heads: int,
+    local_window_size: int = -1,
+    num_heads: int,
+    rotary_interleaved: int = 0,
+    scale: float = 0.0,
+    smooth_softmax: int = 0,
+    softcap: float = 0.0,
+    v_quant_type: str = "NONE",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Causal attention with a cache whose rows are of different lengths: `tosa.gather` puts new keys in their places.
+
+    Caches are not quantised, and the softmax has no sink.
+    """
+    if smooth_softmax or last_positions is None or {k_quant_type, v_quant_type} != {"NONE"}:
+        ctx.fail("quantised caches, a smooth softmax and missing lengths are not supported")
+    q, k, v = _three_parts(ctx, query, key, value, (num_heads, kv_num_heads))
+    batch, _, length, size = q.shape
+    total = int(ctx.required_constant(_present(ctx, total_length), "total_sequence_length").reshape(()))
+    ends = ctx.reshape(ctx.cast(last_positions, INT32), (batch, 1))
+    starts = ctx.constant(np.zeros((batch, 1), np.int32)) if length == total else ctx.sub(ends, length - 1)
+    if do_rotary:
+        places = ctx.add(starts, ctx.constant(np.arange(length, dtype=np.int32).reshape(1, length)))
+        ids = places if position_ids is None else ctx.cast(position_ids, INT32)
+        turning = ctx.reshape(ids, (batch * length,)), (_present(ctx, cos_cache), _present(ctx, sin_cache))
+        q, k = (rotated(ctx, x, *turning, bool(rotary_interleaved)) for x in (q, k))
+    rows = max(total, 0 if past_key is None else past_key.shape[2])
+    keys, values = (_cached(ctx, past, x, starts, rows) for past, x in ((past_key, k), (past_value, v)))
+    products = shared_matmul(ctx, ctx.mul(q, scale or 1 / math.sqrt(size)), ctx.transpose(keys, [0, 1, 3, 2]))
+    capped = ctx.mul(ctx.tanh(ctx.mul(products, 1 / softcap)), softcap) if softcap > 0 else products
+    kept = _seen(ctx, starts, ends, (length, rows), local_window_size)
+    bias = None if attention_bias is None else ctx.slice_axis(attention_bias, 3, 0, rows)
+    chances = _softmax(ctx, _masked(ctx, capped, bias, kept), True)
+    return joined_heads(ctx, shared_matmul(ctx, chances, values)), keys, values
+
+
+def _present(ctx: LoweringContext, operand: Tensor | None) -> Tensor:
+    if operand is None:
+        ctx.fail("a required operand is missing")
+    return operand
+
+
+def _three_parts(
+    ctx: LoweringContext, query: Tensor, key: Tensor | None, value: Tensor | None, heads: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values [batch, heads, length, size]; without keys all three are packed in the first."""
+    of_queries, of_keys = heads
+    if key is None or value is None:
+        size = query.shape[2] // (of_queries + 2 * of_keys)
+        widths = [of_queries * size, of_keys * size, of_keys * size]
+        parts = [ctx.slice_axis(query, 2, sum(widths[:i]), width) for i, width in enumerate(widths)]
+    else:
+        parts = [query, key, value]
+    q, k, v = (split_heads(ctx, x, count) for x, count in zip(parts, (of_queries, of_keys, of_keys)))
+    return q, k, v
+
+
+def _cached(ctx: LoweringContext, past: Tensor | None, new: Tensor, starts: Tensor, rows: int) -> Tensor:
+    """The rows of the past before `starts` [batch, 1], the new ones from there on, zeros after them."""
+    batch, heads, length, size = new.shape
+    if past is None and length == rows:
+        return new
+    offsets = ctx.sub(ctx.constant(np.arange(rows, dtype=np.int32).reshape(1, rows)), starts)
+    places = ctx.broadcast_to(ctx.minimum(ctx.maximum(offsets, 0), length - 1), (batch, rows))
+    moved = split_heads(ctx, ctx.gather(joined_heads(ctx, new), places), heads)
+    column = ctx.reshape(offsets, (batch, 1, rows, 1))
+    is_new = ctx.logical_and(ctx.greater_equal(column, 0), ctx.greater(length, column))
+    after = ctx.select(is_new, moved, 0.0)
+    if past is None:
+        return after
+    missing = rows - past.shape[2]
+    if missing:
+        past = ctx.concat([past, ctx.constant(np.zeros((batch, heads, missing, size)), past.dtype)], 2)
+    return ctx.select(ctx.greater(0, column), past, after)
+
+
+def _seen(
+    ctx: LoweringContext, starts: Tensor, ends: Tensor, size: tuple[int, int], window: int
+) -> list[Tensor]:
+    """The rows that a query sees: up to its own place, up to the end of its sequence, as far back as the window."""
+    length, rows = size
+    batch = starts.shape[0]
+    queries = ctx.constant(np.arange(length, dtype=np.int32).reshape(1, 1, length, 1))
+    places = ctx.add(ctx.reshape(starts, (batch, 1, 1, 1)), queries)
+    keys = ctx.constant(np.arange(rows, dtype=np.int32).reshape(1, 1, 1, rows))
+    kept = [ctx.greater_equal(places, keys), ctx.greater_equal(ctx.reshape(ends, (batch, 1, 1, 1)), keys)]
+    return [*kept, ctx.greater(keys, ctx.sub(places, window))] if window > 0 else kept
 
 
 def shared_matmul(ctx: LoweringContext, a: Tensor, b: Tensor) -> Tensor:
