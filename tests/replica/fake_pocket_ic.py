@@ -196,7 +196,12 @@ class Instance:
         from ic.candid import Types, encode
 
         assert not self.canister
-        value = record_of(argument, {"amount": Types.Opt(Types.Nat)})
+        settings = Types.Record({"wasm_memory_limit": Types.Opt(Types.Nat)})
+        fields = {"amount": Types.Opt(Types.Nat), "settings": Types.Opt(settings)}
+        value = record_of(argument, fields)
+        ((limit,),) = (entry["wasm_memory_limit"] for entry in value["settings"])
+        if limit > self.replica.prices.limits["heap_bytes"]:
+            raise Rejected("Wasm memory limit exceeds the maximum")
         self.canister = (1).to_bytes(8, "big") + b"\1\1"
         self.cycles, self.controller = (value["amount"] or [100_000_000_000_000])[0], sender
         kind = Types.Record({"canister_id": Types.Principal})

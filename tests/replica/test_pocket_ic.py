@@ -60,6 +60,17 @@ def test_a_module_that_no_message_carries_is_installed_in_chunks(server, tmp_pat
     assert '"name": "x"' in candid.decode_values(reply)[0]
 
 
+def test_weights_that_no_module_holds_are_uploaded(server, tmp_path) -> None:
+    model = write_model(PERCEPTRON, tmp_path / "model.onnx")
+    output = str(tmp_path / "a.tosaic")
+    assert main(["compile", str(model), "-o", output, "-b", "2", "--weights=uploaded"]) == 0
+    there = tosaic.load(output, "pocket-ic")
+    for _ in range(2):
+        found = there.run(there.random_inputs())
+        assert found.total_predicted == found.total_performance_counter
+        assert found.charged_cycles == there.manifest["cycles"]
+
+
 def test_data_dependent_models_take_at_most_what_was_predicted(server, tmp_path) -> None:
     model = write_model(BRANCHES_AND_LOOP, tmp_path / "model.onnx")
     there = tosaic.load(tosaic.compile_model(model, tmp_path / "a.tosaic"), "pocket-ic")

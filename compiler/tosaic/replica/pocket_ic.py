@@ -53,9 +53,10 @@ class PocketIcCanister:
     def _create(self) -> bytes:
         from ic.candid import Types, decode
 
-        kind = Types.Record({"amount": Types.Opt(Types.Nat)})
-        method = "provisional_create_canister_with_cycles"
-        reply = self._manage(method, kind, {"amount": [_CYCLES]}, "None")
+        heap = {"wasm_memory_limit": Types.Opt(Types.Nat)}  # by default below what a module may have
+        kind = Types.Record({"amount": Types.Opt(Types.Nat), "settings": Types.Opt(Types.Record(heap))})
+        value = {"amount": [_CYCLES], "settings": [{"wasm_memory_limit": [self.prices.limits["heap_bytes"]]}]}
+        reply = self._manage("provisional_create_canister_with_cycles", kind, value, "None")
         (found,) = decode(reply, [Types.Record({"canister_id": Types.Principal})])
         return bytes(found["value"]["canister_id"].bytes)
 
