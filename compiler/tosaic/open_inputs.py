@@ -102,7 +102,7 @@ def _bind_dim(declared: OpenInput, axis: int, size: int | None) -> None:
     known = declared.dims[axis]
     if size is None:
         return
-    if size < 0:
+    if not 0 <= size < 1 << 63:
         raise TosaicError(f"input '{declared.name}' cannot have dimension {size} (axis {axis})")
     if isinstance(known, int) and known != size:
         raise TosaicError(f"input '{declared.name}' has dimension {known} (axis {axis}); {size} does not fit")

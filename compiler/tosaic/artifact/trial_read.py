@@ -34,7 +34,7 @@ with ir.Context() as context, ir.Location.unknown():
 
 
 def refuse_deadly_bytecode(content: bytes, shown: str) -> None:
-    """Raise TosaicError, which shows this name of it, for bytecode that MLIR's reader does not survive, or whose names are no text.
+    """Raise TosaicError for bytecode that MLIR's reader does not survive, or whose names are no text; `shown` names it.
 
     What the reader refuses by itself passes: it is refused with the reader's own reason when it is read.
     """

@@ -27,6 +27,18 @@ _ONCE_A_NAME = ("--input-shape", "--dim", "--constant", "--input")
 _NEEDED = {("run", "--format"): "--output", ("verify", "--constant"): "--model"}
 """Command and option -> another option, without which it has no effect."""
 
+_BESIDE = {
+    "compile": ("--report", "output"),
+    "run": ("--output", "artifact"),
+    "inspect": ("--html", "artifact"),
+    "plan": ("--script", "artifact"),
+    "store": ("--script", "output"),
+}
+"""Command -> an option that names what is written besides, and the attribute of the artifact's folder.
+
+An artifact holds nothing but what its manifest lists: with another file in it, it is refused.
+"""
+
 
 def refuse_senseless(options: argparse.Namespace) -> None:
     """Raise UsageError for the first combination of a command's options that makes no sense.
@@ -43,6 +55,7 @@ def _reasons(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     for (command, option), needed in _NEEDED.items():
         if command == options.command_name and _is_given(option, options) and not _is_given(needed, options):
             yield f"{option} has no effect without {needed}", f"give {needed} as well"
+    yield from _inside_the_artifact(options)
     if options.command_name == "compile":
         yield from _wrong_stage(options)
 
@@ -51,6 +64,14 @@ def _named_twice(option: str, values: list[tuple[str | None, object]]) -> Iterat
     for name, times in Counter(name for name, _ in values).items():
         if times > 1:
             yield f"{option} is given {times} times{f' for {name!r}' if name else ''}", "give it once"
+
+
+def _inside_the_artifact(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    option, artifact = _BESIDE.get(options.command_name, ("", ""))
+    if option and (written := getattr(options, _attribute(option))):
+        folder = getattr(options, artifact)
+        if Path(written).resolve().is_relative_to(Path(folder).resolve()):
+            yield f"{option} {written} is inside of the artifact '{folder}'", "write it to another place"
 
 
 def _wrong_stage(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
