@@ -27,7 +27,7 @@ touches included, at most the limit).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -115,7 +115,8 @@ def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) ->
 
     Dynamic programming over the number of segments: `layers[n]` gives, for every j, the cheapest way to run the
     first j kernels in n segments, as its cost and where the last of these segments starts. A number of segments
-    after which a closing message replies is compared with the next number, which may need no more messages.
+    after which a closing message replies is compared with the next number, which may need no more messages. What leaves
+    more to do than the messages can hold of a cut that is known is not pursued.
     Raises LimitTooSmallError when no cut fits the limit, naming one that works.
     """
     count = len(kernels)
@@ -125,6 +126,8 @@ def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) ->
     def costs(start: int, extra: Charge) -> list[int]:
         return list(_message_costs(kernels, start, limit, messages, extra))
 
+    left = _fewest_left(kernels, limit, messages, endings)
+    most = _messages_when_filled(count, limit, messages, endings, costs)
     best: _Cut | None = None
     layers: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
     for index in range(max(count, 1)):
@@ -134,10 +137,13 @@ def best_cuts(kernels: Sequence[KernelCost], limit: int, messages: _Messages) ->
         closing = messages.closing_cost(index + 1)
         following: dict[int, tuple[int, int]] = {}
         for start, (paid, _) in sorted(layers[index].items()):
+            if index + left[start] > most:
+                continue
             ending = messages.cost(endings[start] + last)
             if max(ending, closing) <= limit:
                 found = _Cut(index + 1 + (closing > 0), paid + ending + closing, _trace_back(layers, start))
                 best = found if best is None else min(best, found)
+                most = min(most, best.messages)
             for stop, cost in enumerate(costs(start, inner), start + 1):
                 if stop not in following or paid + cost < following[stop][0]:
                     following[stop] = (paid + cost, start)
@@ -162,6 +168,39 @@ def _message_costs(
         if cost > limit:
             return
         yield cost
+
+
+def _fewest_left(
+    kernels: Sequence[KernelCost], limit: int, messages: _Messages, endings: Sequence[Charge]
+) -> list[int]:
+    """How many messages kernels[start:] need at least, for each start: as many as if they paid for kernels alone."""
+    count = len(kernels)
+    left = [1] * (count + 1)
+    for start in reversed(range(count)):
+        if messages.cost(endings[start]) > limit:
+            reached = sum(1 for _ in _message_costs(kernels, start, limit, messages, Charge()))
+            left[start] = 1 + left[start + reached] if reached else count + 1
+    return left
+
+
+def _messages_when_filled(
+    count: int,
+    limit: int,
+    messages: _Messages,
+    endings: Sequence[Charge],
+    costs: Callable[[int, Charge], list[int]],
+) -> int:
+    """How many messages run everything if each runs as many kernels as it can; too many if one can run none."""
+    start = 0
+    for index in range(count):
+        closing = messages.closing_cost(index + 1)
+        if max(messages.cost(endings[start] + messages.overhead(index, True)), closing) <= limit:
+            return index + 1 + (closing > 0)
+        reached = len(costs(start, messages.overhead(index, False)))
+        if not reached:
+            break
+        start += reached
+    return count + 1
 
 
 def _endings(kernels: Sequence[KernelCost]) -> list[Charge]:
