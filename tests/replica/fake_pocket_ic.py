@@ -4,7 +4,7 @@ It stands for a server that the tests cannot fetch: what it tests is the adapter
 the real one: what has another name, another type or another order than there is refused in the same way; long
 operations are answered by `Started`, an operation beside another by `Busy`; it logs to stdout, and ends where another
 server has the port file. Interface: dfinity/ic `packages/pocket-ic/src/common/rest.rs`, `src/main.rs` and
-`src/state_api/routes.rs` of `rs/pocket_ic_server`, version 11.
+`src/state_api/routes.rs` of `rs/pocket_ic_server`, with what later versions ask for besides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tosaic.replica import Replica, Ticket
     from tosaic.replica.message import Message
 
-VERSION = "pocket-ic-server 11.0.0"
+VERSION = "pocket-ic-server 14.0.0"
 ANONYMOUS = b"\x04"
 OK, CREATED, STARTED, BAD_REQUEST, NOT_FOUND, BUSY, UNPROCESSABLE = 200, 201, 202, 400, 404, 409, 422
 NOTHING = b"DIDL\0\0"
@@ -83,11 +83,16 @@ def effective_principal(value: Any, path: str) -> Any:
 
 
 def subnets(value: Any, path: str) -> Any:
-    """`ExtendedSubnetConfigSet` with exactly one new application subnet."""
-    spec = {"state_config": "New", "instruction_config": "Production"}
-    lists = {name: value[name] for name in ("application", "system", "verified_application")}
-    if lists != {"application": [spec], "system": [], "verified_application": []}:
-        raise Refused(BAD_REQUEST, {"Error": {"message": f"{path}: {lists}"}})
+    """`ExtendedSubnetConfigSet` with exactly one new application subnet; since version 13 all lists are there."""
+    checked(
+        dict.fromkeys(("application", "system", "verified_application", "cloud_engine"), list), value, path
+    )
+    specs = [
+        checked({"state_config": str, "instruction_config": str}, spec, path) for spec in value["application"]
+    ]
+    others = value["system"] + value["verified_application"] + value["cloud_engine"]
+    if specs != [{"state_config": "New", "instruction_config": "Production"}] or others:
+        raise Refused(BAD_REQUEST, {"Error": {"message": f"{path}: {value}"}})
     return value
 
 
@@ -166,7 +171,9 @@ class Instance:
         method, argument, sender = call["method"], call["payload"], call["sender"]
         if method == "provisional_create_canister_with_cycles":
             return self.create(argument, sender)
-        if call["effective_principal"] != {"CanisterId": self.canister} or sender != self.controller:
+        if call["effective_principal"] not in (None, {"CanisterId": self.canister}):
+            raise Rejected("Canister not found")
+        if sender != self.controller:
             raise Rejected(
                 f"Only controllers of canister {self.canister.hex()} can call ic00 method {method}"
             )

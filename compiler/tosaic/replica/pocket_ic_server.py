@@ -88,7 +88,7 @@ class PocketIcServer:
 
 def _result(endpoint: str, response: requests.Response) -> Any:
     if response.ok:
-        return response.json()
+        return response.json() if response.content else None
     raise TosaicError(f"PocketIC refuses '{endpoint}' ({response.status_code}): {_message(response)}")
 
 
