@@ -56,6 +56,14 @@ def test_clip_without_minimum() -> None:
     check("Clip", {"x": X, " ": np.zeros(0), "max": np.array(2, np.float32)}, constants=["max"])
 
 
+def test_clip_whose_bound_is_that_of_int64() -> None:
+    x, limits = np.array([-3, 7], np.int64), np.iinfo(np.int64)
+    bounds = {"min": np.array(0), "max": np.array(limits.max)}
+    check("Clip", {"x": x, **bounds}, constants=["min", "max"])
+    bounds = {"min": np.array(limits.min), "max": np.array(5)}
+    check("Clip", {"x": x, **bounds}, constants=["min", "max"])
+
+
 def test_clip_with_minimum_above_maximum_gives_the_maximum() -> None:
     bounds = {"min": np.array(2, np.float32), "max": np.array(1, np.float32)}
     check("Clip", {"x": X, **bounds}, constants=bounds)

@@ -99,10 +99,17 @@ class TosaBuilder(ShapeBuilder):
         like = next((x for x in operands if isinstance(x, Tensor)), None)
         if like is None:
             raise TypeError("an elementwise op needs a tensor")
-        tensors = [x if isinstance(x, Tensor) else self.constant(np.asarray(x, like.dtype)) for x in operands]
+        tensors = [x if isinstance(x, Tensor) else self._number(x, like.dtype) for x in operands]
         if len({x.dtype for x in tensors}) > 1:
             self.fail(f"operands of different types: {', '.join(str(x.dtype) for x in tensors)}")
         return tensors
+
+    def _number(self, number: Any, dtype: np.dtype) -> Tensor:
+        """A Python number as a constant."""
+        try:
+            return self.constant(np.asarray(number, dtype))
+        except OverflowError:
+            self.fail(f"the number {number} does not fit {dtype}, in which TOSA holds its operand")
 
     def add(self, a: Operand, b: Operand) -> Tensor:
         return self.elementwise("add", a, b)
@@ -198,13 +205,20 @@ class TosaBuilder(ShapeBuilder):
         return self.elementwise("logical_not", x)
 
     def clamp(self, x: Tensor, low: float | None, high: float | None) -> Tensor:
-        """min(max(x, low), high); None: no bound. A NaN stays one."""
+        """min(max(x, low), high); None: no bound. A NaN stays one.
+
+        Bounds outside of an integer dtype (those of int64, say, which is held in 32 bits) bound nothing.
+        """
         if low is None and high is None:
             return x
         least, most = limits(x.dtype)
         lowest = -math.inf if is_float(x.dtype) else least
         highest = math.inf if is_float(x.dtype) else most
         low, high = lowest if low is None else low, highest if high is None else high
+        if not is_float(x.dtype):
+            if low > most or high < least:
+                self.fail(f"no {x.dtype}, in which TOSA holds its operand, lies between {low} and {high}")
+            low, high = max(low, least), min(high, most)
         if not is_float(x.dtype) or x.dtype in FLOAT8 or x.is_constant:
             above = self.maximum(x, low) if low != lowest else x
             return self.minimum(above, high) if high != highest else above
