@@ -47,19 +47,19 @@ REFUSED = {
     ),
     "another dialect": (
         function("%0 = math.sqrt %x : tensor<4xf32>\nreturn %0 : tensor<4xf32>"),
-        r"math\.sqrt \(1\); lower the whole model to TOSA",
+        r"math\.sqrt \(1, first at line 2, column 6\); lower the whole model to TOSA",
     ),
     "a state": (
         "tosa.variable @v = dense<0.0> : tensor<4xf32>\n"
         + function("%0 = tosa.variable_read @v : tensor<4xf32>\nreturn %0 : tensor<4xf32>"),
-        r"tosa\.variable_read \(1\); make the state an input and an output",
+        r"tosa\.variable_read \(1, first at line 3, column 6\); make the state an input and an output",
     ),
     "an op of its producer": (
         function(
             '%0 = tosa.custom %x {domain_name = "d", operator_name = "o", implementation_attrs = ""} : '
             "(tensor<4xf32>) -> tensor<4xf32>\nreturn %0 : tensor<4xf32>"
         ),
-        r"tosa\.custom \(1\); express them by other ops of TOSA 1\.0",
+        r"tosa\.custom \(1, first at line 2, column 6\); express them by other ops of TOSA 1\.0",
     ),
     "the syntax of an older TOSA": (
         function(

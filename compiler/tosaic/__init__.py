@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tosaic.artifact.folder import Artifact
     from tosaic.driver import Survey, compile_model, lower_to_tosa, survey
-    from tosaic.errors import TosaicError, UnsupportedNode, UnsupportedNodesError
+    from tosaic.errors import LimitTooSmallError, TosaicError, UnsupportedNode, UnsupportedNodesError
     from tosaic.model import Model, RunResult, load
     from tosaic.options import CompileOptions
     from tosaic.verification import verify
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "tosaic.artifact.folder",
     "CompileOptions": "tosaic.options",
+    "LimitTooSmallError": "tosaic.errors",
     "Model": "tosaic.model",
     "RunResult": "tosaic.model",
     "Survey": "tosaic.driver",
@@ -37,6 +38,7 @@ _HOMES = {
 __all__ = [
     "Artifact",
     "CompileOptions",
+    "LimitTooSmallError",
     "Model",
     "RunResult",
     "Survey",

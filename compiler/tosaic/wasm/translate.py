@@ -21,6 +21,7 @@ from tosaic.wasm.graph import Border, Folded, Graph, Node, Value, scalar
 from tosaic.wasm.kernel import ELEMENT_BYTES
 from tosaic.wasm.trips import is_counted, most_trips
 from tosaic_passes.border import DTYPE, NAME, EmptyResult, empty_results, entries, seen_shape
+from tosaic_passes.diagnostics import place_of
 from tosaic_passes.program import Program
 from tosaic_passes.weights import WeightTable
 
@@ -95,12 +96,18 @@ def read(program: Program) -> Graph:
     return _Reader(program.weights, functions).read()
 
 
+def _places(found: Sequence[ir.Location]) -> str:
+    """How many there are, and where the first one is."""
+    place = place_of(found[0])
+    return str(len(found)) if place == "unknown" else f"{len(found)}, first at {place}"
+
+
 class _Reader:
     def __init__(self, weights: WeightTable, functions: Mapping[str, ir.OpView]) -> None:
         self.weights = weights
         self.functions = functions
         self.graph = Graph()
-        self.unknown: dict[str, int] = {}
+        self.unknown: dict[str, list[ir.Location]] = {}
 
     def read(self) -> Graph:
         main = self.functions["main"]
@@ -108,7 +115,7 @@ class _Reader:
         values = {argument: _value(argument) for argument in block.arguments}
         results = self._block(block, values, segment=0)
         if self.unknown:
-            listed = ", ".join(f"{name} ({count})" for name, count in sorted(self.unknown.items()))
+            listed = ", ".join(f"{name} ({_places(found)})" for name, found in sorted(self.unknown.items()))
             raise TosaicError(f"these ops have no WebAssembly kernel: {listed}", _remedy(self.unknown))
         self.graph.inputs = _border(main, "arg_attrs", list(values.values())[: len(block.arguments)], "input")
         self.graph.outputs = _border(main, "res_attrs", results, "output")
@@ -143,7 +150,7 @@ class _Reader:
             values[operation.results[0]] = self._constant(operation)
             return
         if dialect != "tosa" or op not in SUPPORTED:
-            self.unknown[operation.name] = self.unknown.get(operation.name, 0) + 1
+            self.unknown.setdefault(operation.name, []).append(operation.location)
             values.update((result, _value(result)) for result in operation.results)
             return
         if op in CONTROL:
