@@ -30,10 +30,10 @@ from tosaic_passes.count_instructions import forget_kernels
 from tosaic_passes.functions import find_function
 from tosaic_passes.program import Program
 from tosaic_passes.regions import copy_body, copy_op
+from tosaic_passes.tile_expression import is_constant
 from tosaic_passes.weights import WeightTable
 
 BRANCH = "tosa.cond_if"
-_CONSTANTS = ("tosa.const", "tosa.const_shape")
 
 
 @dataclass(eq=False)
@@ -44,8 +44,8 @@ class Arm:
     kernels: list[KernelCost] = field(default_factory=list)
 
     @classmethod
-    def of(cls, region: ir.Region, weights: WeightTable) -> Arm:
-        """Needs a context."""
+    def of(cls, region: ir.Region, operands: Sequence[ir.Value], weights: WeightTable) -> Arm:
+        """The arm that takes these operands, of which constants stay known. Needs a context."""
         block = region.blocks[0]
         types = [argument.type for argument in block.arguments]
         results = [value.type for value in _terminator(block).operands]
@@ -54,7 +54,11 @@ class Arm:
             main = func.FuncOp("main", ir.FunctionType.get(types, results))
         inner = main.add_entry_block()
         with ir.InsertionPoint(inner):
-            func.ReturnOp(copy_body(block, list(inner.arguments)))
+            taken = [
+                _copied_constant(value) if is_constant(value) else argument
+                for value, argument in zip(operands, inner.arguments)
+            ]
+            func.ReturnOp(copy_body(block, taken))
         return cls(Program(module, weights))
 
     @property
@@ -235,10 +239,18 @@ def _paired(
     yield from ((None, value) for value in left)
 
 
+def _copied_constant(value: ir.Value) -> ir.Value:
+    values: dict[ir.Value, ir.Value] = {}
+    _copy_constants([value], values)
+    return values[value]
+
+
 def _copy_constants(wanted: Iterable[ir.Value], values: dict[ir.Value, ir.Value]) -> None:
+    """Copy to the insertion point what `values` do not know: constants, and what is computed from them."""
     for value in wanted:
         if value not in values:
-            assert value.owner.name in _CONSTANTS
+            assert is_constant(value)
+            _copy_constants(value.owner.operands, values)
             copy_op(value.owner, values)
 
 

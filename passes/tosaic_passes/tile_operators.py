@@ -104,7 +104,7 @@ class TileOperatorsPass:
     def _stages(self, program: Program, branch: ir.Operation, room: int) -> _Cut:
         """Parts of a branch; what is too large in an arm is cut there first."""
         model = _KernelsAlone(self.cost_model)
-        arms = [Arm.of(region, program.weights) for region in branch.regions]
+        arms = [Arm.of(region, list(branch.operands)[1:], program.weights) for region in branch.regions]
         for arm in arms:
             try:
                 TileOperatorsPass(room, model).run(arm.program)

@@ -85,6 +85,40 @@ def test_an_op_of_an_arm_that_cannot_be_cut_so_far_is_named(source: Path, tmp_pa
         tosaic.compile_model(source, tmp_path / "none", limit_instructions=1_000_000)
 
 
+COUNTING = """func.func @main(%c: tensor<i1>, %x: tensor<4xi32>) -> tensor<4xi32> {
+  %zero = "tosa.const"() <{values = dense<0> : tensor<i32>}> : () -> tensor<i32>
+  %r = tosa.cond_if %c (%s = %zero, %a = %x) : tensor<i1> (tensor<i32>, tensor<4xi32>) -> tensor<4xi32> {
+  ^bb0(%start: tensor<i32>, %b: tensor<4xi32>):
+    %l:2 = tosa.while_loop (%i = %start, %d = %b) : (tensor<i32>, tensor<4xi32>) -> (tensor<i32>, tensor<4xi32>) {
+      %n = "tosa.const"() <{values = dense<9> : tensor<i32>}> : () -> tensor<i32>
+      %more = tosa.greater %n, %i : (tensor<i32>, tensor<i32>) -> tensor<i1>
+      tosa.yield %more : tensor<i1>
+    } do {
+    ^bb0(%j: tensor<i32>, %e: tensor<4xi32>):
+      %one = "tosa.const"() <{values = dense<1> : tensor<i32>}> : () -> tensor<i32>
+      %k = tosa.add %j, %one : (tensor<i32>, tensor<i32>) -> tensor<i32>
+      %f = tosa.add %e, %e : (tensor<4xi32>, tensor<4xi32>) -> tensor<4xi32>
+      tosa.yield %k, %f : tensor<i32>, tensor<4xi32>
+    }
+    tosa.yield %l#1 : tensor<4xi32>
+  } else {
+  ^bb0(%t: tensor<i32>, %g: tensor<4xi32>):
+    tosa.yield %g : tensor<4xi32>
+  }
+  return %r : tensor<4xi32>
+}"""
+
+
+def test_constants_that_an_arm_takes_stay_known() -> None:
+    """From one of them the arm's loop starts to count."""
+    program, model = parse(COUNTING), cost_model()
+    model.page_access = model.page_write = 0
+    TileOperatorsPass(model.kernels(program)[0].charge.instructions // 2, model).run(program)
+    assert str(program.module).count("tosa.while_loop") > 1
+    (found,) = run_program(compile(program, kernels=STORE), [np.array(True), np.arange(4, dtype=np.int32)])
+    np.testing.assert_array_equal(found, np.arange(4) << 9)
+
+
 @given(st.integers(0, 1 << 30), st.sampled_from([0.3, 0.6, 0.9]), st.booleans())
 @settings(max_examples=40)
 def test_random_nests_in_stages_compute_what_python_computes(seed: int, share: float, flag: bool) -> None:
