@@ -67,6 +67,13 @@ def answer_upload_chunk(_: str, argument: str) -> str:
     return b"DIDL".hex() + hash
 
 
+def answer_update_settings(canister: str, argument: str) -> str:
+    assert canister == "aaaaa-aa"
+    (limit,) = re.findall(r"wasm_memory_limit = opt \((\d+) : nat\)", argument)
+    (folder(dict(PRINCIPAL.findall(argument))["canister_id"]) / "heap").write_text(limit)
+    return "()"
+
+
 def answer_install_chunked_code(_: str, argument: str) -> str:
     principals = dict(PRINCIPAL.findall(argument))
     *hashes, module_hash, init = blobs(argument)

@@ -232,6 +232,23 @@ def test_canisters_with_one_store_share_what_was_uploaded(artifact, network):
     network.assert_complete(artifact, OTHER)
 
 
+def test_script_and_project_let_a_canister_have_a_large_heap(artifact, prices, tmp_path, monkeypatch):
+    document = json.loads(prices.read_text())
+    document["limits"]["default_heap_bytes"] = 1
+    monkeypatch.setenv(OVERRIDE, str(tmp_path / "prices.json"))
+    (tmp_path / "prices.json").write_text(json.dumps(document))
+    large = tosaic.compile_model(model(), tmp_path / "large.tosaic")
+    assert main(["plan", str(large.path), "--script", str(tmp_path / "up.sh")]) == 0
+    network = Network(tmp_path, tmp_path / "up.sh")
+    calls = network.run()
+    assert calls.index("update_settings") < calls.index("install_chunked_code")
+    heap = str(document["limits"]["heap_bytes"])
+    assert (network.state / CANISTER / "heap").read_text() == heap
+    settings = f"    settings:\n      wasm_memory_limit: {heap}\n"
+    assert settings in (large.path / "icp.yaml").read_text()
+    assert "settings" not in (artifact.path / "icp.yaml").read_text()
+
+
 def test_script_stops_when_the_module_is_another_one(artifact, network):
     (artifact.path / "canister.wasm").write_bytes(b"\0" * 100)
     assert network.run(succeeds=False) == ["stored_chunks", "upload_chunk"]

@@ -22,6 +22,7 @@ _ENTRY_POINTS = frozenset(
     "canister_global_timer canister_on_low_wasm_memory".split()
 )
 COMPILATION = "instructions to compile the module"
+HEAP = "heap bytes"
 LESS_CODE = (
     "give a larger --limit, which cuts fewer operators into parts, or a smaller input (-b, --input-shape)"
 )
@@ -75,7 +76,7 @@ def module_usage(
             "custom_section_bytes",
             LESS_INTERFACE,
         ),
-        ("heap bytes", _heap_bytes(module), "heap_bytes", LESS_MEMORY),
+        (HEAP, heap_bytes(module), "heap_bytes", LESS_MEMORY),
     ]
     return [LimitUsage(what, used, prices.limits[key], remedy) for what, used, key, remedy in measured]
 
@@ -88,6 +89,21 @@ def check_module(
     if found:
         raise TosaicError("the network would refuse this module: " + "; ".join(found))
     refuse_excesses(module_usage(wasm, module, functions, prices), "module")
+
+
+def heap_bytes(module: BinaryModule) -> int:
+    """The memory with which a module begins."""
+    if not module.count(MEMORY):
+        return 0
+    reader = Reader(module.sections[MEMORY])
+    reader.unsigned()
+    reader.unsigned()
+    return reader.unsigned() * PAGE_BYTES
+
+
+def heap_setting(heap_bytes: int, prices: PriceList) -> int | None:
+    """The `wasm_memory_limit` that a canister needs for a heap; None where that of a new canister will do."""
+    return prices.limits["heap_bytes"] if heap_bytes > prices.limits["default_heap_bytes"] else None
 
 
 def _methods(module: BinaryModule) -> list[str]:
@@ -118,12 +134,3 @@ def _wrong_sections(module: BinaryModule) -> Iterator[str]:
     for name, _ in module.custom:
         if name.startswith("icp:") and not _SECTION.fullmatch(name):
             yield f"the custom section '{name}' is neither 'icp:public NAME' nor 'icp:private NAME'"
-
-
-def _heap_bytes(module: BinaryModule) -> int:
-    if not module.count(MEMORY):
-        return 0
-    reader = Reader(module.sections[MEMORY])
-    reader.unsigned()
-    reader.unsigned()
-    return reader.unsigned() * PAGE_BYTES

@@ -16,7 +16,7 @@ from typing import Any
 from tosaic.artifact import folder
 from tosaic.canister.chunks import PUT_CHUNK
 from tosaic.errors import TosaicError
-from tosaic.limits import COMPILATION
+from tosaic.limits import COMPILATION, HEAP, heap_setting
 from tosaic.prices import PriceList
 
 UPLOAD_CHUNK, INSTALL = "upload_chunk", "install_chunked_code"
@@ -40,11 +40,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class UploadPlan:
-    """All chunks of an artifact, and the message that installs the module."""
+    """All chunks of an artifact, and the message that installs the module.
+
+    `heap_setting` is the `wasm_memory_limit` that the canister needs, None where that of a new one will do.
+    """
 
     module_sha256: str
     uploads: tuple[Upload, ...]
     install_cycles: int
+    heap_setting: int | None = None
 
     @property
     def missing(self) -> list[Upload]:
@@ -72,6 +76,7 @@ class UploadPlan:
             "module_sha256": self.module_sha256,
             "uploads": [asdict(upload) for upload in self.uploads],
             "install": {"method": INSTALL, "cycles": self.install_cycles},
+            "wasm_memory_limit": self.heap_setting,
             "messages": self.messages,
             "bytes": self.bytes,
             "cycles": self.cycles,
@@ -87,6 +92,7 @@ def plan_uploads(
         manifest["files"]["canister.wasm"]["sha256"],
         (*_module_uploads(manifest, have, prices), *_weight_uploads(manifest, have)),
         _install_cycles(manifest, prices),
+        heap_setting(_used(manifest, HEAP), prices),
     )
 
 
@@ -154,9 +160,13 @@ def _weight_uploads(manifest: Mapping[str, Any], have: Container[str]) -> Iterat
 
 def _install_cycles(manifest: Mapping[str, Any], prices: PriceList) -> int:
     """For compiling the module. What `canister_init` takes is too little to count."""
-    instructions = next(entry["used"] for entry in manifest["limits"] if entry["what"] == COMPILATION)
     size = _RECORD_BYTES + _HASH_BYTES * (len(manifest["chunks"]) + 1)
-    return _ingress_cycles(INSTALL, size, instructions, prices)
+    return _ingress_cycles(INSTALL, size, _used(manifest, COMPILATION), prices)
+
+
+def _used(manifest: Mapping[str, Any], what: str) -> int:
+    """What a module uses of a limit."""
+    return next(entry["used"] for entry in manifest["limits"] if entry["what"] == what)
 
 
 def _ingress_cycles(method: str, argument_bytes: int, instructions: int, prices: PriceList) -> int:

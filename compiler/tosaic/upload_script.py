@@ -3,8 +3,8 @@
 The script asks the network what is there before it sends anything, so it can be run again after an interruption, and
 by two people at once. It calls the management canister by the names and types of its Candid interface (Internet
 Computer interface specification, "The IC management canister"): `stored_chunks`, `upload_chunk`,
-`install_chunked_code`. `dfx` sends these to the subnet of the canister that the argument names; other tools that call
-`aaaaa-aa` by name do not.
+`install_chunked_code`, and `update_settings` where the heap is larger than that of a new canister may be. `dfx` sends
+these to the subnet of the canister that the argument names; other tools that call `aaaaa-aa` by name do not.
 """
 
 from __future__ import annotations
@@ -102,6 +102,16 @@ _STORED = """\
 stored=$(call aaaaa-aa stored_chunks "(record { canister_id = principal \\"$store\\" })" --output raw)
 """
 
+_HEAP = """
+cat >"$argument" <<END
+(record {
+  canister_id = principal "$canister";
+  settings = record { wasm_memory_limit = opt (@HEAP@ : nat) };
+})
+END
+call aaaaa-aa update_settings --argument-file "$argument"
+"""
+
 _INSTALL = """\
 
 case $(dfx canister info --network "$network" "$canister") in
@@ -152,6 +162,8 @@ def _lines(artifact: str, plan: UploadPlan, chunk_bytes: int) -> Iterator[str]:
         yield filled(_PUT, **names)
     yield _STORED
     yield from _calls("upload", chunks)
+    if plan.heap_setting:
+        yield filled(_HEAP, HEAP=str(plan.heap_setting))
     hashes = ";\n".join(f"    record {{ hash = {blob_text(chunk.sha256)} }}" for chunk in chunks)
     yield filled(_INSTALL, HASHES=hashes, MODULE_HASH=blob_text(plan.module_sha256), INSTALL=INSTALL)
     if weights:

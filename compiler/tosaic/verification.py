@@ -97,7 +97,7 @@ def _check_public_manifest(artifact: Artifact) -> str:
 
 
 def _check_project(artifact: Artifact) -> str:
-    expected = contents.project(artifact.read_bytes(contents.CANISTER))
+    expected = contents.project(artifact.read_bytes(contents.CANISTER), PriceList.load())
     if artifact.read_bytes(contents.PROJECT) != expected.encode():
         raise TosaicError(f"'{contents.PROJECT}' does not name the module of this artifact", _WRONG)
     return f"{contents.PROJECT} names the module"

@@ -17,8 +17,10 @@ from torch_mlir.dialects import func
 
 from tosaic.artifact.folder import MODEL, SCHEMA, SCHEMA_VERSION, Content, entry_of
 from tosaic.artifact.modules import new_context, parse_module, to_bytecode
+from tosaic.limits import heap_bytes, heap_setting
 from tosaic.options import CompileOptions
 from tosaic.prices import PriceList
+from tosaic.wasm.decode import BinaryModule
 from tosaic_passes.functions import segments
 from tosaic_passes.limit_usage import LimitUsage
 from tosaic_passes.program import Program
@@ -70,7 +72,7 @@ def files(compilation: Compilation) -> dict[str, Content]:
         CANISTER: compilation.canister.wasm,
         CANDID: compilation.canister.did.encode(),
         HIDDEN: hidden(compilation.canister.module, compilation.canister.did).encode(),
-        PROJECT: project(compilation.canister.wasm).encode(),
+        PROJECT: project(compilation.canister.wasm, compilation.prices).encode(),
         **dict(_segment_files(compilation.program)),
         **upload_files(compilation),
         **{_weight_file(array): _bytes_of(array) for array in compilation.program.weights.values()},
@@ -153,7 +155,7 @@ def hidden(module: Module, did: str) -> str:
     return "".join(f"{name.replace(' ', ':')}\n" for name in sorted(own))
 
 
-def project(wasm: bytes, name: str = MODEL) -> str:
+def project(wasm: bytes, prices: PriceList, name: str = MODEL) -> str:
     """An `icp.yaml` that takes the module as a canister of this name that is built already."""
     lines = [
         "canisters:",
@@ -164,6 +166,8 @@ def project(wasm: bytes, name: str = MODEL) -> str:
         f"          path: {CANISTER}",
         f"          sha256: {hashlib.sha256(wasm).hexdigest()}",
     ]
+    if heap := heap_setting(heap_bytes(BinaryModule.parse(wasm)), prices):
+        lines += ["    settings:", f"      wasm_memory_limit: {heap}"]
     return "\n".join(lines) + "\n"
 
 

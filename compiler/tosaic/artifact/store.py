@@ -52,7 +52,7 @@ def _contents(access: str, writers: str) -> tuple[dict[str, Content], dict[str, 
         CANISTER: store.wasm,
         CANDID: store.did.encode(),
         HIDDEN: hidden(store.module, store.did).encode(),
-        PROJECT: project(store.wasm, STORE).encode(),
+        PROJECT: project(store.wasm, prices, STORE).encode(),
     }
     return files, _manifest(store, reading, writing, prices)
 
