@@ -371,3 +371,18 @@ def test_a_function_that_calls_itself() -> None:
 
 def test_a_function_in_an_opset_that_does_not_exist() -> None:
     assert refusal(calling("Neg", 99)).startswith("the model's local functions cannot be inlined: ")
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("AveragePool <kernel_shape = [2, 2], strides = [2, 0]> (x)", "strides"),
+        ("MaxPool <kernel_shape = [0, 2]> (x)", "kernel_shape"),
+        ("SpaceToDepth <blocksize = 0> (x)", "blocksize"),
+        ("GlobalLpPool <p = 0> (x)", "p"),
+        ("MaxPool <kernel_shape = [2, 2], dilations = [-1, 1]> (x)", "dilations"),
+    ],
+)
+def test_a_count_that_is_not_positive(call: str, name: str) -> None:
+    proto = model(f"g (float[1, 2, 4, 4] x) => (float[1, 2, 2, 2] y) {{ y = {call} }}")
+    assert f"its attribute '{name}' is not positive" in refusal(proto)

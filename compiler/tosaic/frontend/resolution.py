@@ -182,6 +182,7 @@ class Resolver:
         """Sets the types of the results, or says why it cannot; silent if an operand has none already."""
         try:
             self._require_known(node.proto)
+            _require_positive(node.proto)
             if any(operand.type is None for operand in node.operands):
                 return
             for result, type_proto in zip(node.outputs, self._types(node, scope)):
@@ -216,6 +217,32 @@ class Resolver:
             raise UnresolvedError(
                 f"no operator of domain '{proto.domain or 'ai.onnx'}' with a known result type"
             )
+
+
+_POSITIVE = frozenset(
+    {
+        "blocksize",
+        "dilations",
+        "group",
+        "kernel_shape",
+        "num_groups",
+        "num_outputs",
+        "offset_group",
+        "p",
+        "strides",
+    }
+)
+"""Attributes that something is divided by: in onnx's own inference a 0 of them ends the process."""
+
+
+def _require_positive(node: onnx.NodeProto) -> None:
+    for attribute in node.attribute:
+        if attribute.name in _POSITIVE and any(value < 1 for value in _integers(attribute)):
+            raise UnresolvedError(f"its attribute '{attribute.name}' is not positive")
+
+
+def _integers(attribute: onnx.AttributeProto) -> Sequence[int]:
+    return [attribute.i] if attribute.type == onnx.AttributeProto.INT else list(attribute.ints)
 
 
 def _static_type(name: str, type_proto: onnx.TypeProto) -> TensorType | None:

@@ -170,7 +170,7 @@ def _packed_matmul(node: onnx.NodeProto, operands: Sequence[Value | None]) -> Ty
     """[..., K] times packed weights with N rows, [..., N]."""
     data = operands[0]
     assert data is not None
-    (columns,) = (attribute.i for attribute in node.attribute if attribute.name == "N")
+    columns = next((attribute.i for attribute in node.attribute if attribute.name == "N"), 0)
     return [Value("result", TensorType(data.dtype, (*data.shape[:-1], columns))).type_proto]
 
 
@@ -204,7 +204,7 @@ def _multi_head_attention(node: onnx.NodeProto, operands: Sequence[Value | None]
     if query is None or key is None or value is None or len(query.shape) != 3:
         return None
     past = operands[6] if len(operands) > 6 else None
-    heads = next(attribute.i for attribute in node.attribute if attribute.name == "num_heads")
+    heads = max(1, next((attribute.i for attribute in node.attribute if attribute.name == "num_heads"), 1))
     (batch, length, _), before = query.shape, past.shape[2] if past else 0
     sizes = [x.shape[3] if len(x.shape) == 4 else x.shape[2] // heads for x in (key, value)]
     total = before + (key.shape[2] if len(key.shape) == 4 else key.shape[1])
@@ -217,11 +217,11 @@ def _group_query_attention(node: onnx.NodeProto, operands: Sequence[Value | None
     """[batch, length, width] of the queries, and the caches, which hold the whole length or as much as the past."""
     query, key, _, past, _, _, total = (*operands, *[None] * 7)[:7]
     counts = {a.name: a.i for a in node.attribute}
-    heads, of_keys = counts["num_heads"], counts["kv_num_heads"]
-    if query is None or total is None or total.array is None:
+    heads, of_keys = counts.get("num_heads", 1), counts.get("kv_num_heads", 1)
+    if query is None or total is None or total.array is None or total.array.size != 1:
         return None
     (batch, length, width), packed = query.shape, 0 if key else 2 * of_keys
-    size = width // (heads + packed)
+    size = width // max(heads + packed, 1)
     rows = max(int(total.array.reshape(())), past.shape[2] if past else 0)
     shapes = [(batch, length, heads * size), *[(batch, of_keys, rows, size)] * 2]
     results = [Value("result", TensorType(query.dtype, shape)).type_proto for shape in shapes]

@@ -98,6 +98,8 @@ def group_query_attention(
     """
     if smooth_softmax or last_positions is None or {k_quant_type, v_quant_type} != {"NONE"}:
         ctx.fail("quantised caches, a smooth softmax and missing lengths are not supported")
+    if kv_num_heads < 1 or num_heads < 1 or num_heads % kv_num_heads:
+        ctx.fail(f"{num_heads} heads of queries cannot share {kv_num_heads} of keys")
     q, k, v = _three_parts(ctx, query, key, value, (num_heads, kv_num_heads))
     batch, _, length, size = q.shape
     total = int(ctx.required_constant(_present(ctx, total_length), "total_sequence_length").reshape(()))

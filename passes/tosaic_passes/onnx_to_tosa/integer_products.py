@@ -171,7 +171,9 @@ def matmul_n_bits(
     """`tosa.matmul` in floats with constant weights, which are unpacked and dequantized here. No group indices."""
     if group is not None:
         ctx.fail("group indices are not supported", "quantise without act-order")
-    blocks = -(-K // block_size)
+    blocks = -(-K // block_size) if block_size > 0 else 0
+    if not blocks or a.shape[-1] != K or scales.size != N * blocks or b.size % (N * blocks):
+        ctx.fail(f"its operands are no {N} rows of {K} numbers in blocks of {block_size}")
     packed = ctx.required_constant(b, "the weights").reshape(N, blocks, -1)
     scale = ctx.required_constant(scales, "the scales").astype(np.float32).reshape(N, blocks, 1)
     zero: np.ndarray | float = 2.0 ** (bits - 1)
