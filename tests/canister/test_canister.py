@@ -171,6 +171,8 @@ def test_a_trap_reaches_the_caller_and_frees_the_canister(k: int) -> None:
     x[k] = POISON
     response = installed.update("infer", encode([x, np.zeros(2, np.int64)]))
     assert "unreachable" in rejection(response)
+    with pytest.raises(TosaicError, match="index lies outside of its table"):
+        _ = response.reply
     check(installed.update("infer", ARGUMENT), 4)
 
 

@@ -9,6 +9,10 @@ from tosaic.errors import TosaicError
 DESTINATION_INVALID, CANISTER_REJECT, CANISTER_ERROR = 3, 4, 5
 """Reject codes (Internet Computer interface specification, "Reject codes")."""
 
+_INDEX_REMEDY = (
+    "a compiled model ends so where an index lies outside of its table: check the integer inputs and their ranges"
+)
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -49,7 +53,8 @@ class Response:
             TosaicError: the call was rejected.
         """
         if isinstance(self.result, Reject):
-            raise TosaicError(f"the canister rejected the call (code {self.result.code}): {self.result.text}")
+            message = f"the canister rejected the call (code {self.result.code}): {self.result.text}"
+            raise TosaicError(message, _INDEX_REMEDY if "unreachable" in self.result.text else "")
         return self.result
 
 
