@@ -10,7 +10,7 @@ DESTINATION_INVALID, CANISTER_REJECT, CANISTER_ERROR = 3, 4, 5
 """Reject codes (Internet Computer interface specification, "Reject codes")."""
 
 _INDEX_REMEDY = (
-    "a compiled model ends so where an index lies outside of its table: check the integer inputs and their ranges"
+    "a compiled model ends so where an index lies outside of its table: check the values of integer inputs"
 )
 
 
