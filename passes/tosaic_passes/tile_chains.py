@@ -47,7 +47,7 @@ class TileChainsPass:
         with program.context, ir.Location.unknown():
             plans = best_chains(kernels, self.limit_instructions, self.cost_model)
             plans = self._worth_their_instructions(program, plans)
-            broken = self._broken_limits(program)
+            broken = self._broken_limits(program) if plans else set()
             while plans and self._broken_limits(program, plans) - broken:
                 plans = _better_half(plans)
             if plans:

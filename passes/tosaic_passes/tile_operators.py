@@ -17,7 +17,7 @@ becomes, under a limit that holds a half of it,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -55,19 +55,37 @@ class TileOperatorsPass:
     def _tile(self, program: Program) -> bool:
         """Tile every kernel that is too large, once; whether there was one."""
         kernels = self.cost_model.kernels(program)
+        overheads = [self._overheads(program, place, len(kernels) + 1)[-1] for place in (0, 1)]
         with program.context, ir.Location.unknown():
             cuts = [
                 self._cut(program, kernel, self._overheads(program, index, len(kernels)))
                 for index, kernel in enumerate(kernels)
             ]
             self._refuse(cuts)
-            for cut in cuts:
+            for cut in list(self._filled(kernels, cuts, *overheads)):
                 if isinstance(cut, _Tiles | _Trips | _Stages):
                     cut.apply()
             changed = any(cuts)
             if changed:
                 forget_kernels(program)
         return changed
+
+    def _filled(
+        self, kernels: Sequence[KernelCost], cuts: Sequence[_Cut | None], entry: Charge, overhead: Charge
+    ) -> Iterator[_Cut | None]:
+        """The cuts with first parts that fill the messages which what comes before leaves open."""
+        model = self.cost_model
+        held = entry
+        for kernel, cut in zip(kernels, cuts):
+            if isinstance(cut, _Tiles):
+                room = self.limit_instructions - message_instructions(model, overhead)
+                cut = cut.filling(self.limit_instructions - message_instructions(model, held), room)
+                held = overhead + Charge(cut.last_cost)
+            elif message_instructions(model, held + kernel.charge) <= self.limit_instructions:
+                held += kernel.charge
+            else:
+                held = overhead + kernel.charge
+            yield cut
 
     def _overheads(self, program: Program, index: int, count: int) -> list[Charge]:
         """Of the messages that may hold the kernel, with what comes before it in other messages; the dearest last."""
@@ -99,7 +117,7 @@ class TileOperatorsPass:
             return _Indivisible(describe(kernel), message_instructions(self.cost_model, kernel.charge))
         search = TilingSearch(expression, kernel.charge, self.cost_model)
         tiling = search.best(room)
-        return _Tiles(expression, tiling) if tiling else _Indivisible(describe(kernel), search.least_cost())
+        return _Tiles(search, tiling) if tiling else _Indivisible(describe(kernel), search.least_cost())
 
     def _stages(self, program: Program, branch: ir.Operation, room: int) -> _Cut:
         """Parts of a branch; what is too large in an arm is cut there first."""
@@ -107,7 +125,7 @@ class TileOperatorsPass:
         arms = [Arm.of(region, list(branch.operands)[1:], program.weights) for region in branch.regions]
         for arm in arms:
             try:
-                TileOperatorsPass(room, model).run(arm.program)
+                _TileArm(room, model).run(arm.program)
             except LimitTooSmallError as error:
                 return _Indivisible(error.what, error.needed)
             arm.kernels = model.kernels(arm.program)
@@ -128,15 +146,33 @@ class TileOperatorsPass:
             raise LimitTooSmallError(dearest.what, needed, self.limit_instructions)
 
 
+class _TileArm(TileOperatorsPass):
+    """Cut kernels of an arm, which are put into messages only with the other arm's."""
+
+    def _filled(
+        self, kernels: Sequence[KernelCost], cuts: Sequence[_Cut | None], entry: Charge, overhead: Charge
+    ) -> Iterator[_Cut | None]:
+        yield from cuts
+
+
 @dataclass(frozen=True)
 class _Tiles:
     """Parts of an expression, and the concatenation that takes its place."""
 
-    expression: Expression
+    search: TilingSearch
     tiling: Tiling
 
+    @property
+    def last_cost(self) -> int:
+        """About what the last part takes."""
+        return self.search.last_cost(self.tiling)
+
+    def filling(self, left: int, room: int) -> _Tiles:
+        """The same with a first part that takes at most `left`, and others that take at most `room`."""
+        return _Tiles(self.search, self.search.filling(self.tiling, left, room))
+
     def apply(self) -> None:
-        put_parts(self.expression, self.tiling)
+        put_parts(self.search.expression, self.tiling)
 
 
 @dataclass(frozen=True)

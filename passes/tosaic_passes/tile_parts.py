@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch_mlir import ir
 
 from tosaic_passes.tile_expression import Expression, concat_of
-from tosaic_passes.tile_search import Tiling, windows
+from tosaic_passes.tile_search import Tiling
 from tosaic_passes.tile_windows import shape_of
 
 
@@ -16,9 +16,9 @@ def put_parts(expression: Expression, tiling: Tiling) -> None:
     result, last = expression.result, expression.ops[-1]
     shape = shape_of(result)
     with ir.InsertionPoint(last):
-        parts = [expression.build(window) for window in windows(shape, tiling.sizes)]
-        for axis in reversed(range(len(shape))):
-            parts = _joined(parts, axis, -(-shape[axis] // tiling.sizes[axis]), last.location)
+        parts = [expression.build(window) for window in tiling.windows(shape)]
+        for axis, ranges in reversed(list(enumerate(tiling.ranges(shape)))):
+            parts = _joined(parts, axis, len(ranges), last.location)
     result.replace_all_uses_with(parts[0])
     for op in reversed(expression.ops):
         op.erase()

@@ -30,6 +30,19 @@ class Tiling:
     parts: int
     total: int
     sizes: tuple[int, ...]
+    first: int = 0
+    """The size of the first part along the only axis that is cut, if it is another one."""
+
+    def windows(self, shape: Sequence[int]) -> Iterator[Window]:
+        """The parts of a shape in row-major order."""
+        return itertools.product(*self.ranges(shape))
+
+    def ranges(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
+        """The parts along each axis."""
+        return [
+            _ranges(extent, size, self.first if size < extent else 0)
+            for extent, size in zip(shape, self.sizes)
+        ]
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,35 @@ class TilingSearch:
             return min(along_one)
         sizes = next((sizes for cost, sizes in self._halvings() if cost <= room), None)
         return self._coarsest(sizes, room) if sizes and self._possible(sizes) else None
+
+    def filling(self, tiling: Tiling, left: int, room: int) -> Tiling:
+        """The same cut with parts as large as `room` allows, after a first one that takes at most `left`."""
+        cut = [axis for axis, (size, extent) in enumerate(zip(tiling.sizes, self.shape)) if size < extent]
+        if len(cut) != 1:
+            return tiling
+        first, size = self._largest(cut[0], left), self._largest(cut[0], room)
+        if not first or not size:
+            return tiling
+        sizes = (*self.shape[: cut[0]], size, *self.shape[cut[0] + 1 :])
+        parts = 1 + math.ceil((self.shape[cut[0]] - first) / size)
+        found = Tiling(parts, parts * room, sizes, first)
+        possible = all(self.expression.reads(window) is not None for window in found.windows(self.shape))
+        return found if possible else tiling
+
+    def last_cost(self, tiling: Tiling) -> int:
+        """About what the last part takes."""
+        last = tuple(ranges[-1] for ranges in tiling.ranges(self.shape))
+        return self._window_cost(last) or 0
+
+    def _largest(self, axis: int, room: int) -> int:
+        """The size of the largest part along an axis that takes at most `room`, 0 if none does."""
+        grain = _CHANNEL_GRAIN if axis == len(self.shape) - 1 else 1
+        low, high = 0, (self.shape[axis] - 1) // grain
+        while low < high:
+            tried = -(-(low + high) // 2)
+            cost = self._cost((*self.shape[:axis], tried * grain, *self.shape[axis + 1 :]))
+            low, high = (tried, high) if cost is not None and cost <= room else (low, tried - 1)
+        return low * grain
 
     def least_cost(self) -> int:
         """The least room for which there are parts, or what the whole takes if there are none."""
@@ -167,11 +209,13 @@ def _grains(size: int) -> tuple[int, ...]:
 
 def windows(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[Window]:
     """The parts of a shape in row-major order."""
-    ranges = [
-        [(start, min(size, extent - start)) for start in range(0, extent, size)]
-        for extent, size in zip(shape, sizes)
-    ]
-    return itertools.product(*ranges)
+    return itertools.product(*(_ranges(extent, size) for extent, size in zip(shape, sizes)))
+
+
+def _ranges(extent: int, size: int, first: int = 0) -> list[tuple[int, int]]:
+    """(start, size) of parts of an axis, the first one of another size where that is given."""
+    rest = [(start, min(size, extent - start)) for start in range(first, extent, size)]
+    return [(0, first), *rest] if first else rest
 
 
 def _samples(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[Window]:

@@ -167,6 +167,24 @@ def test_trips_that_do_not_fit_are_cut_themselves(test: str, tmp_path: Path) -> 
     assert found.outputs["output"].tobytes() == whole.run(inputs).outputs["output"].tobytes()
 
 
+def test_parts_fill_the_messages_that_kernels_before_them_leave_open(tmp_path: Path) -> None:
+    """Three kernels of a third each: halves of them would leave a third of every message unused, and take 6."""
+    product = """tosa.matmul %{}, %y, %z, %z : (tensor<1x192x160xf32>, tensor<1x160x160xf32>, tensor<1xf32>,
+    tensor<1xf32>) -> tensor<1x192x160xf32>"""
+    text = f"""func.func @main(%x: tensor<1x192x160xf32>, %y: tensor<1x160x160xf32>) -> tensor<1x192x160xf32> {{
+  {ZERO}
+  %0 = {product.format("x")}
+  %1 = {product.format("0")}
+  %2 = {product.format("1")}
+  return %2 : tensor<1x192x160xf32>
+}}"""
+    source = tmp_path / "model.mlir"
+    source.write_text(text)
+    total = tosaic.compile_model(source, tmp_path / "whole").manifest["total_predicted"]
+    parts = tosaic.compile_model(source, tmp_path / "parts", limit_instructions=total // 4)
+    assert len(parts.manifest["segments"]) == 4
+
+
 def test_parts_are_valid_tosa(tmp_path: Path) -> None:
     source = tmp_path / "model.mlir"
     source.write_text(CASES["strided rows"])
