@@ -132,9 +132,19 @@ def demand(op: ir.Operation, window: Window) -> Demand | None:
 
 
 def is_constant(value: ir.Value) -> bool:
-    """Whether a value is known before the program runs."""
-    owner = value.owner
-    return not isinstance(owner, ir.Block) and (owner.name in _CONSTANTS or _is_folded(owner))
+    """Whether a value is known before the program runs: a constant, or computed from constants alone."""
+    pending, seen = [value], set()
+    while pending:
+        owner = pending.pop().owner
+        if isinstance(owner, ir.Block):
+            return False
+        if owner.name in _CONSTANTS or owner in seen:
+            continue
+        if not owner.operands:
+            return False
+        seen.add(owner)
+        pending += owner.operands
+    return True
 
 
 def _is_folded(op: ir.Operation) -> bool:
