@@ -386,3 +386,16 @@ def test_a_function_in_an_opset_that_does_not_exist() -> None:
 def test_a_count_that_is_not_positive(call: str, name: str) -> None:
     proto = model(f"g (float[1, 2, 4, 4] x) => (float[1, 2, 2, 2] y) {{ y = {call} }}")
     assert f"its attribute '{name}' is not positive" in refusal(proto)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "com.microsoft.FusedConv"])
+def test_filters_of_another_rank_than_the_data(op: str) -> None:
+    proto = model(
+        f"g (float[1, 2, 4, 4] x, float[1, 2, 3, 1, 1] w) => (float[1, 1, 4, 4] y) {{ y = {op} (x, w) }}"
+    )
+    assert "filters of rank 5 do not fit data of rank 4" in refusal(proto)
+
+
+def test_an_element_type_that_does_not_exist() -> None:
+    proto = model("g (float[2] x) => (float[2] y) { y = Cast <to = 99> (x) }")
+    assert "Cast node" in refusal(proto)

@@ -28,6 +28,9 @@ _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 
+_FILTERS = {"Conv": 1, "ConvInteger": 1, "ConvTranspose": 1, "QLinearConv": 3}
+"""Where the filters of a convolution stand among its operands."""
+
 _MISREAD_DEFAULTS = {"STFT": {"onesided": 1}}
 """Attributes whose default the onnx package's inference takes for another value; they are spelled out to it."""
 
@@ -68,6 +71,7 @@ def infer_types(
     Raises:
         onnx.shape_inference.InferenceError: the operands do not fit the operator.
     """
+    _require_equal_ranks(schema.name, operands)
     present = [operand for operand in operands if operand is not None]
     names = [name for name in node.input if name]
     types = {name: operand.type_proto for name, operand in zip(names, present)}
@@ -81,6 +85,18 @@ def infer_types(
         ir_version=opsets.ir_version,
     )
     return [inferred.get(name) for name in node.output]
+
+
+def _require_equal_ranks(op_type: str, operands: Sequence[Value | None]) -> None:
+    """Refuses filters of another rank than the data, which onnx's inference reads beyond their end."""
+    place = _FILTERS.get(op_type)
+    if place is None or len(operands) <= place:
+        return
+    data, filters = operands[0], operands[place]
+    if data is not None and filters is not None and len(data.shape) != len(filters.shape):
+        raise onnx.shape_inference.InferenceError(
+            f"filters of rank {len(filters.shape)} do not fit data of rank {len(data.shape)}"
+        )
 
 
 def _as_inference_reads(node: onnx.NodeProto) -> onnx.NodeProto:

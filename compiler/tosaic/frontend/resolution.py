@@ -188,7 +188,7 @@ class Resolver:
             for result, type_proto in zip(node.outputs, self._types(node, scope)):
                 if result is not None and type_proto is not None:
                     result.type = _static_type(result.name, type_proto)
-        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, UnresolvedError) as error:
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             remedy = error.remedy if isinstance(error, UnresolvedError) else ""
             node.failure = UnsupportedNode(node.name, node.proto.op_type, reason, remedy)

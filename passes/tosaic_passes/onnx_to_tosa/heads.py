@@ -9,6 +9,8 @@ from tosaic_passes.onnx_to_tosa.tensor import Tensor
 def split_heads(ctx: LoweringContext, x: Tensor, count: int) -> Tensor:
     """[batch, length, heads * size] -> [batch, heads, length, size]."""
     batch, length, width = x.shape
+    if count < 1 or width % count:
+        ctx.fail(f"a width of {width} cannot be split into {count} heads")
     return ctx.transpose(ctx.reshape(x, (batch, length, count, width // count)), [0, 2, 1, 3])
 
 
