@@ -29,6 +29,7 @@ UNREACHED = {
     "no rule gives the shapes of its results": "only SequenceMap holds a graph besides, and its operands have no type",
     "' cannot be read: ": "needs a disk that fails",
     "the ModelProto exceeds 2 GB": "needs 2 GB",
+    "' is no tensor but ": "what gives sequences or optional values is gone before types are inferred",
 }
 """Reasons that no small model reaches, with why that is so."""
 

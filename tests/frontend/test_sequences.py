@@ -70,6 +70,14 @@ def test_sequences_become_tensors(graph: str) -> None:
             "its optional value is empty",
         ),
         (
+            "g (float[3] x) => (float[3] y) { s = SequenceEmpty () y = ConcatFromSequence <axis = 0> (s) }",
+            "its sequence is empty",
+        ),
+        (
+            "g (float[3] x) => (int64 n) { n = SequenceLength (x) }",
+            "its operand is no sequence",
+        ),
+        (
             "g (float[3] x) => (seq(float[3]) s) { s = SequenceConstruct (x, x) }",
             "output 's' is a sequence; tosaic gives tensors only",
         ),

@@ -2,7 +2,7 @@
 
 Core SIMD without relaxed operators gives the same bits on every engine. Each function takes its argument on the
 operand stack and leaves its result there; errors are below 2 units in the last place of the exact value (tanh and
-sigmoid: 2.5) for all arguments, subnormal numbers included, but that sigmoid may be 0 below 2**-126. Infinities,
+sigmoid: 2.7) for all arguments, subnormal numbers included, but that sigmoid may be 0 below 2**-126. Infinities,
 zeros and NaN follow C's `<math.h>` (IEEE 754-2019, 9.2).
 
 The polynomials are minimax fits (iteratively reweighted least squares in f64) on the reduced ranges given with them.
