@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-from tosaic_passes.tile_expression import demand, is_constant
+from tosaic_passes.tile_expression import KnownValues, demand
 from tosaic_passes.tile_windows import Untiled, Window, shape_of, whole
 
 _VIEWS = frozenset("tosa.reshape tosa.reverse tosa.slice tosa.tile tosa.transpose".split())
@@ -154,9 +154,10 @@ class Needs:
 
 
 class PartialAxes:
-    """The needs of ops, kept once found."""
+    """The needs of ops, kept once found, and which values are known before the program runs."""
 
     def __init__(self) -> None:
+        self.known = KnownValues()
         self._found: dict[tuple[ir.Value, int], Needs | None] = {}
 
     def of(self, op: ir.Operation, axis: int) -> Needs | None:
@@ -165,11 +166,11 @@ class PartialAxes:
             return None
         key = op.results[0], axis
         if key not in self._found:
-            self._found[key] = _needs(op, axis)
+            self._found[key] = _needs(op, axis, self.known)
         return self._found[key]
 
 
-def _needs(op: ir.Operation, axis: int) -> Needs | None:
+def _needs(op: ir.Operation, axis: int, known: KnownValues) -> Needs | None:
     if not isinstance(op.results[0].type, ir.RankedTensorType):
         return None
     window = list(whole(op.results[0]))
@@ -180,7 +181,7 @@ def _needs(op: ir.Operation, axis: int) -> Needs | None:
         second = demand(op, tuple(window))
         if first is None or second is None:
             continue
-        axes = [_axes_in_part(operand, part, axis) for operand, part in zip(op.operands, first[0])]
+        axes = [_axes_in_part(operand, part, axis, known) for operand, part in zip(op.operands, first[0])]
         if all(len(found) <= 1 for found in axes):
             overlapping = [
                 bool(found) and _overlap(before, after, found[0])
@@ -194,11 +195,11 @@ def _overlap(first: object, second: object, axis: int) -> bool:
     return isinstance(first, tuple) and isinstance(second, tuple) and second[axis][0] < sum(first[axis])
 
 
-def _axes_in_part(operand: ir.Value, part: object, axis: int) -> Sequence[int]:
+def _axes_in_part(operand: ir.Value, part: object, axis: int, known: KnownValues) -> Sequence[int]:
     """The axes along which less than the whole is needed; what other parts read alone runs along like the result."""
     if part is Untiled.ABSENT:
         return [axis]
-    if is_constant(operand) or not isinstance(part, tuple):
+    if operand in known or not isinstance(part, tuple):
         return []
     return [i for i, (have, all_of_it) in enumerate(zip(part, whole(operand))) if have != all_of_it]
 

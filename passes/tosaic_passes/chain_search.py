@@ -19,7 +19,7 @@ from torch_mlir import ir
 
 from tosaic_passes.chain import Axes, BrokenChainError, Chain, PartialAxes, is_view
 from tosaic_passes.cost_model import CostModel, KernelCost
-from tosaic_passes.tile_expression import is_constant
+from tosaic_passes.tile_expression import KnownValues
 from tosaic_passes.tile_search import PAGE_BYTES
 from tosaic_passes.tile_windows import shape_of
 from tosaic_passes.weights import numpy_dtype_size
@@ -60,7 +60,7 @@ class ChainPlan:
         axes = Axes(rules, self.axis)
         outer = None if self.outer is None else Axes(rules, self.outer)
         for kernel in kernels[self.first : self.end]:
-            _extend(_computing(kernel), axes, outer)
+            _extend(_computing(kernel, rules.known), axes, outer)
         return Chain.of(axes, outer)
 
 
@@ -76,9 +76,9 @@ def best_chains(kernels: Sequence[KernelCost], limit: int, model: CostModel) -> 
     return list(best[-1][1])
 
 
-def _computing(kernel: KernelCost) -> list[ir.Operation]:
+def _computing(kernel: KernelCost, known: KnownValues) -> list[ir.Operation]:
     """The ops of a kernel but constants and what is computed of them."""
-    return [op for op in kernel.ops if not (op.results and is_constant(op.results[0]))]
+    return [op for op in kernel.ops if not (op.results and op.results[0] in known)]
 
 
 class _Search:
@@ -89,7 +89,7 @@ class _Search:
         self.limit = limit
         self.model = model
         self.rules = PartialAxes()
-        self.ops = [_computing(kernel) for kernel in kernels]
+        self.ops = [_computing(kernel, self.rules.known) for kernel in kernels]
         self.price_of_writing = model.page_access + model.page_write
         self.last_use = self._last_uses()
         ends = list(itertools.accumulate(kernel.charge.instructions for kernel in kernels))
@@ -242,7 +242,7 @@ class _Estimate:
                 self.read += _size(operand) * self.search.share_read_again(operand, self.time)
                 if part is None:
                     self.throughout += _size(operand)
-                    if not is_constant(operand):
+                    if operand not in self.search.rules.known:
                         self.whole_elements += math.prod(shape_of(operand))
         if is_view(value.owner):
             return

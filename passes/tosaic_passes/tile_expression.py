@@ -131,24 +131,46 @@ def demand(op: ir.Operation, window: Window) -> Demand | None:
     return rule(op, window) if rule and len(op.results) == 1 else None
 
 
+class KnownValues:
+    """The values that are known before the program runs: constants, and what is computed from constants alone.
+
+    Answers are kept, so no op may be erased meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[ir.Value, bool] = {}
+
+    def __contains__(self, value: ir.Value) -> bool:
+        answers, pending = self._answers, [value]
+        while pending:
+            if pending[-1] not in answers:
+                operands = _operands(pending[-1])
+                unanswered = [operand for operand in operands if operand not in answers]
+                if unanswered:
+                    pending += unanswered
+                    continue
+                computed = bool(operands) and all(answers[operand] for operand in operands)
+                answers[pending[-1]] = computed or _is_given(pending[-1])
+            pending.pop()
+        return answers[value]
+
+
 def is_constant(value: ir.Value) -> bool:
-    """Whether a value is known before the program runs: a constant, or computed from constants alone."""
-    pending, seen = [value], set()
-    while pending:
-        owner = pending.pop().owner
-        if isinstance(owner, ir.Block):
-            return False
-        if owner.name in _CONSTANTS or owner in seen:
-            continue
-        if not owner.operands:
-            return False
-        seen.add(owner)
-        pending += owner.operands
-    return True
+    """Whether a value is known before the program runs."""
+    return value in KnownValues()
+
+
+def _operands(value: ir.Value) -> Sequence[ir.Value]:
+    return () if isinstance(value.owner, ir.Block) else list(value.owner.operands)
+
+
+def _is_given(value: ir.Value) -> bool:
+    return not isinstance(value.owner, ir.Block) and value.owner.name in _CONSTANTS
 
 
 def _is_folded(op: ir.Operation) -> bool:
-    return bool(op.operands) and all(map(is_constant, op.operands))
+    known = KnownValues()
+    return bool(op.operands) and all(operand in known for operand in op.operands)
 
 
 def _const_shape(sizes: Sequence[int]) -> ir.Value:

@@ -55,22 +55,6 @@ DISPUTED = {
     )
     for rank in ("2D", "3D")
     for scales in ("float16", "float32")
-} | {
-    f"node/test_attention_{name}": (
-        "of the fourth result, mode 1 shows the scores after the cap and mode 2 those after masking; onnx 1.21 masked "
-        "first and had it the other way round. onnx 1.23 has what onnxruntime computes, for the same opsets"
-    )
-    for name in (
-        "3d_with_past_and_present_qk_matmul_bias",
-        "3d_with_past_and_present_qk_matmul_softcap",
-        "4d_with_past_and_present_qk_matmul_bias",
-        "4d_with_past_and_present_qk_matmul_bias_3d_mask",
-        "4d_with_past_and_present_qk_matmul_bias_3d_mask_causal",
-        "4d_with_past_and_present_qk_matmul_bias_4d_mask",
-        "4d_with_past_and_present_qk_matmul_bias_4d_mask_causal",
-        "4d_with_qk_matmul_bias",
-        "4d_with_qk_matmul_softcap",
-    )
 }
 """Tests whose data contradict the specification: name -> why. They are held against onnxruntime instead."""
 

@@ -1,8 +1,9 @@
 """Attention where several heads of queries may share one head of keys and values: ONNX's, and onnxruntime's.
 
-The functions in the schemas of onnx 1.21 cap scores after masking, let a query of a causal attention with a past see
-too little of it, and give NaN where all keys are masked. onnx 1.23 corrected that in place, for opsets 23 and 24 too;
-Attention follows it, as onnxruntime does.
+onnx 1.22 turned the order of cap and mask round in place, for opsets 23 and 24 too, as onnxruntime has it: a cap after
+the mask lets masked keys leak into the result. Attention does it in the order of the onnx that is installed. The
+functions in the schemas of onnx 1.21 also let a query of a causal attention with a past see too little of it, and give
+NaN where all keys are masked; that is never followed.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from tosaic_passes.onnx_to_tosa.linear import batched_matmul
 from tosaic_passes.onnx_to_tosa.registry import lowering
 from tosaic_passes.onnx_to_tosa.tensor import Tensor
 
-CAPPED, BIASED, PROBABLE = 1, 2, 3
-"""What the fourth result shows: scores after the cap, after masking, probabilities; 0: the products."""
+CAPS_FIRST = tuple(map(int, onnx.__version__.split(".")[:2])) >= (1, 22)
+"""Whether scores are capped before they are masked."""
+FIRST, SECOND, PROBABLE = 1, 2, 3
+"""What the fourth result shows: scores after the first of cap and mask, after both, probabilities; 0: the products."""
 
 
 @lowering("Attention", since=23)
@@ -55,14 +58,18 @@ def attention(
         k, v = ctx.concat([past_key, k], 2), ctx.concat([past_value, v], 2)
     factor = 1 / math.sqrt(q.shape[3]) if scale is None else scale
     products = shared_matmul(ctx, ctx.mul(q, factor), ctx.transpose(k, [0, 1, 3, 2]))
-    capped = ctx.mul(ctx.tanh(ctx.mul(products, 1 / softcap)), softcap) if softcap > 0 else products
     masks = _padding(ctx, lengths, k.shape[2])
     masks += _causal(ctx, lengths, before, (q.shape[2], k.shape[2])) if is_causal else []
-    biased = _masked(ctx, capped, mask, masks)
-    rows = biased if not softmax_precision else ctx.cast(biased, _dtype(softmax_precision))
+    if CAPS_FIRST:
+        first = _capped(ctx, products, softcap)
+        second = _masked(ctx, first, mask, masks)
+    else:
+        first = _masked(ctx, products, mask, masks)
+        second = _capped(ctx, first, softcap)
+    rows = second if not softmax_precision else ctx.cast(second, _dtype(softmax_precision))
     chances = ctx.cast(_softmax(ctx, rows, mask is not None or bool(masks)), v.dtype)
     result = shared_matmul(ctx, chances, v)
-    shown = {CAPPED: capped, BIASED: biased, PROBABLE: chances}.get(qk_matmul_output_mode, products)
+    shown = {FIRST: first, SECOND: second, PROBABLE: chances}.get(qk_matmul_output_mode, products)
     return joined_heads(ctx, result) if query.rank == 3 else result, k, v, shown
 
 
@@ -113,10 +120,9 @@ def group_query_attention(
     rows = max(total, 0 if past_key is None else past_key.shape[2])
     keys, values = (_cached(ctx, past, x, starts, rows) for past, x in ((past_key, k), (past_value, v)))
     products = shared_matmul(ctx, ctx.mul(q, scale or 1 / math.sqrt(size)), ctx.transpose(keys, [0, 1, 3, 2]))
-    capped = ctx.mul(ctx.tanh(ctx.mul(products, 1 / softcap)), softcap) if softcap > 0 else products
     kept = _seen(ctx, starts, ends, (length, rows), local_window_size)
     bias = None if attention_bias is None else ctx.slice_axis(attention_bias, 3, 0, rows)
-    chances = _softmax(ctx, _masked(ctx, capped, bias, kept), True)
+    chances = _softmax(ctx, _masked(ctx, _capped(ctx, products, softcap), bias, kept), True)
     return joined_heads(ctx, shared_matmul(ctx, chances, values)), keys, values
 
 
@@ -210,6 +216,11 @@ def _causal(ctx: LoweringContext, lengths: Tensor | None, before: int, size: tup
         return [ctx.constant(ahead <= before)]
     offset = ctx.sub(ctx.reshape(ctx.cast(lengths, INT32), (lengths.size, 1, 1, 1)), queries)
     return [ctx.greater_equal(offset, ctx.constant(ahead))]
+
+
+def _capped(ctx: LoweringContext, scores: Tensor, cap: float) -> Tensor:
+    """Scores between -cap and cap; a cap of 0 is none."""
+    return ctx.mul(ctx.tanh(ctx.mul(scores, 1 / cap)), cap) if cap > 0 else scores
 
 
 def _masked(ctx: LoweringContext, scores: Tensor, mask: Tensor | None, kept: Sequence[Tensor]) -> Tensor:
