@@ -125,8 +125,7 @@ class _Builder:
 
     def whole(self, value: ir.Value) -> ir.Value:
         """All of a result."""
-        if self.pieces:
-            self._end_block()
+        self._end_block()
         blocks = self.blocks[value]
         return (
             blocks[0]

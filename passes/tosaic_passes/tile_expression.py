@@ -35,7 +35,8 @@ class Expression:
     @classmethod
     def of(cls, ops: Sequence[ir.Operation]) -> Expression | None:
         """The expression that the ops are, None if they give more than one result."""
-        inner = [op for op in ops if not _is_folded(op)]
+        known = KnownValues()
+        inner = [op for op in ops if not _is_folded(op, known)]
         read_outside = [
             result
             for op in inner
@@ -168,8 +169,7 @@ def _is_given(value: ir.Value) -> bool:
     return not isinstance(value.owner, ir.Block) and value.owner.name in _CONSTANTS
 
 
-def _is_folded(op: ir.Operation) -> bool:
-    known = KnownValues()
+def _is_folded(op: ir.Operation, known: KnownValues) -> bool:
     return bool(op.operands) and all(operand in known for operand in op.operands)
 
 

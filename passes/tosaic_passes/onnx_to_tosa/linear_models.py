@@ -35,9 +35,7 @@ def linear_regressor(
     targets: int = 1,
 ) -> Tensor:
     """`tosa.matmul` and `tosa.add`."""
-    rows = samples(ctx, x)
-    weights = matrix(ctx, coefficients, (targets, rows.shape[1]), "coefficients")
-    scores = affine(ctx, rows, weights, _offsets(ctx, intercepts, targets))
+    scores = _scores(ctx, samples(ctx, x), coefficients, intercepts, targets)
     return transformed(ctx, scores, post_transform)
 
 
@@ -53,9 +51,7 @@ def linear_classifier(
     post_transform: str = "NONE",
 ) -> tuple[Tensor, Tensor]:
     """`tosa.matmul`, `tosa.add` and `tosa.argmax`; integer labels, no probit of one score for two classes."""
-    rows = samples(ctx, x)
-    weights = matrix(ctx, coefficients, (len(intercepts), rows.shape[1]), "coefficients")
-    scores = affine(ctx, rows, weights, intercepts)
+    scores = _scores(ctx, samples(ctx, x), coefficients, intercepts, len(intercepts))
     if scores.shape[1] > 1:
         if len(classlabels_ints) < scores.shape[1]:
             ctx.fail(f"it has {len(classlabels_ints)} labels for {scores.shape[1]} classes")
@@ -87,8 +83,7 @@ def svm_regressor(
     if n_supports:
         vectors = matrix(ctx, support_vectors, (n_supports, rows.shape[1]), "support_vectors")
         rows = _kernel(ctx, rows, vectors, kernel_type, kernel_params)
-    weights = matrix(ctx, coefficients, (1, rows.shape[1]), "coefficients")
-    result = affine(ctx, rows, weights, _offsets(ctx, rho[:1], 1))
+    result = _scores(ctx, rows, coefficients, rho[:1], 1)
     if one_class:
         result = ctx.sub(ctx.mul(ctx.cast(ctx.greater(result, 0.0), FLOAT32), 2.0), 1.0)
     return result
@@ -130,6 +125,14 @@ def svm_classifier(
     if count == 2:
         return labels, two_classes(ctx, margins, post_transform, is_margin=post_transform == "NONE")
     return labels, transformed(ctx, margins, post_transform)
+
+
+def _scores(
+    ctx: LoweringContext, rows: Tensor, coefficients: Sequence[float], offsets: Sequence[float], count: int
+) -> Tensor:
+    """So many linear functions of each row [N, F]: [N, count]."""
+    weights = matrix(ctx, coefficients, (count, rows.shape[1]), "coefficients")
+    return affine(ctx, rows, weights, _offsets(ctx, offsets, count))
 
 
 def _offsets(ctx: LoweringContext, numbers: Sequence[float], count: int) -> Sequence[float]:
